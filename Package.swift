@@ -1,0 +1,84 @@
+// swift-tools-version:6.2
+import PackageDescription
+
+/// Every target of ours: Swift 6 mode, warnings are errors, and release builds that may specialise
+/// across modules (without it a generic call between modules costs thirty times as much).
+let strict: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .treatAllWarnings(as: .error),
+    .unsafeFlags(["-cross-module-optimization"], .when(configuration: .release)),
+]
+
+let protobuf: Target.Dependency = .product(name: "SwiftProtobuf", package: "swift-protobuf")
+let arguments: Target.Dependency = .product(
+    name: "ArgumentParser", package: "swift-argument-parser")
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+
+func module(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .testTarget(
+        name: name, dependencies: dependencies, exclude: [], swiftSettings: strict)
+}
+
+let package = Package(
+    name: "meshproxy",
+    products: [.executable(name: "meshproxy", targets: ["MeshProxyMain"])],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    ],
+    targets: [
+        .systemLibrary(name: "CLibev"),
+        .systemLibrary(name: "CNGHTTP2"),
+        .systemLibrary(name: "COpenSSL"),
+        .systemLibrary(name: "CYAML"),
+
+        module("MeshBase", []),
+        module("MeshConfig", ["MeshBase"]),
+        module("HTTPCodec", ["MeshBase", "CNGHTTP2"]),
+        module("MTLS", ["MeshBase", "MeshConfig", "COpenSSL"]),
+        module("LoadBalancer", ["MeshBase", "MeshConfig"]),
+        module("HealthProbe", ["MeshBase", "MeshConfig", "HTTPCodec"]),
+        module("XDSClient", ["MeshBase", "MeshConfig", "CYAML", protobuf]),
+        module("EventLoop", ["MeshBase", "CLibev"]),
+        module("Observability", ["MeshBase", "MeshConfig", logging]),
+        module(
+            "MeshProxy",
+            [
+                "MeshBase", "MeshConfig", "HTTPCodec", "MTLS", "LoadBalancer", "HealthProbe",
+                "XDSClient", "EventLoop", "Observability",
+            ]),
+        .executableTarget(
+            name: "MeshProxyMain", dependencies: ["MeshProxy", arguments], swiftSettings: strict),
+
+        // What tests are made of: a seeded network, and certificates made on the spot.
+        .target(
+            name: "MeshSimulation",
+            dependencies: [
+                "MeshBase", "MeshConfig", "EventLoop", "HTTPCodec", "MTLS", "MeshProxy", "TestPKI",
+            ], path: "Tests/MeshSimulation", swiftSettings: strict),
+        .target(
+            name: "TestPKI", dependencies: ["COpenSSL"], path: "Tests/TestPKI",
+            swiftSettings: strict),
+        tests("MeshBaseTests", ["MeshBase"]),
+        tests("MeshConfigTests", ["MeshBase", "MeshConfig"]),
+        tests("EventLoopTests", ["MeshBase", "EventLoop", "MeshSimulation"]),
+        tests("HTTPCodecTests", ["MeshBase", "HTTPCodec"]),
+        tests("MTLSTests", ["MeshBase", "MeshConfig", "MTLS", "TestPKI"]),
+        tests("LoadBalancerTests", ["MeshBase", "MeshConfig", "LoadBalancer"]),
+        tests("HealthProbeTests", ["MeshBase", "MeshConfig", "HealthProbe", "HTTPCodec"]),
+        tests("XDSClientTests", ["MeshBase", "MeshConfig", "XDSClient", protobuf]),
+        tests("ObservabilityTests", ["MeshBase", "MeshConfig", "Observability"]),
+        tests(
+            "MeshProxyTests",
+            [
+                "MeshBase", "MeshConfig", "EventLoop", "HTTPCodec", "MTLS", "XDSClient",
+                "MeshProxy", "MeshSimulation", "TestPKI",
+            ]),
+        tests("TidyTests", []),
+    ]
+)

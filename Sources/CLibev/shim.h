@@ -1,0 +1,3 @@
+#pragma once
+#include <ev.h>
+#include <string.h>

@@ -1,0 +1,62 @@
+/// A point on the monotonic clock, in nanoseconds since an arbitrary start.
+///
+/// Only `EventLoop` produces instants; everything else is handed them, so that it can be tested
+/// by calling it with the time that the test wants.
+public struct Instant: Comparable, Hashable, Sendable {
+    public let nanoseconds: Int64
+
+    public init(nanoseconds: Int64) {
+        self.nanoseconds = nanoseconds
+    }
+
+    /// Later than every instant that a clock will ever show.
+    public static let distantFuture = Instant(nanoseconds: .max)
+    public static let zero = Instant(nanoseconds: 0)
+
+    public static func < (left: Instant, right: Instant) -> Bool {
+        left.nanoseconds < right.nanoseconds
+    }
+
+    /// Saturates instead of overflowing, so that "never" stays never.
+    public static func + (instant: Instant, duration: Duration) -> Instant {
+        let (sum, overflow) = instant.nanoseconds.addingReportingOverflow(duration.nanoseconds)
+        return Instant(nanoseconds: overflow ? (duration < .zero ? .min : .max) : sum)
+    }
+
+    public static func - (instant: Instant, duration: Duration) -> Instant {
+        instant + (.zero - duration)
+    }
+
+    public static func - (later: Instant, earlier: Instant) -> Duration {
+        .nanoseconds(later.nanoseconds &- earlier.nanoseconds)
+    }
+}
+
+extension Duration {
+    /// The whole duration in nanoseconds; saturates beyond 292 years.
+    public var nanoseconds: Int64 {
+        let (seconds, attoseconds) = components
+        let (scaled, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
+        if overflow { return seconds < 0 ? .min : .max }
+        let (sum, carry) = scaled.addingReportingOverflow(attoseconds / 1_000_000_000)
+        return carry ? (seconds < 0 ? .min : .max) : sum
+    }
+
+    /// Whole milliseconds, rounded towards zero.
+    public var milliseconds: Int64 { nanoseconds / 1_000_000 }
+}
+
+/// Wall-clock time in microseconds since 1970-01-01 UTC: for logs and certificates, never for timers.
+public struct UnixTime: Comparable, Hashable, Sendable {
+    public let microseconds: Int64
+
+    public init(microseconds: Int64) {
+        self.microseconds = microseconds
+    }
+
+    public var seconds: Int64 { microseconds / 1_000_000 }
+
+    public static func < (left: UnixTime, right: UnixTime) -> Bool {
+        left.microseconds < right.microseconds
+    }
+}
