@@ -1,0 +1,198 @@
+public import MeshBase
+
+/// `envoy.config.cluster.v3.Cluster` with its endpoints: a service as one name.
+public struct Cluster: Sendable, Equatable {
+    public enum Discovery: Sendable, Equatable {
+        case fixed
+        /// Every address of each name is an endpoint; asked again at this interval.
+        case strictDNS(refresh: Duration)
+        /// One address of the name at a time.
+        case logicalDNS(refresh: Duration)
+        case eds(serviceName: String)
+        /// The connection's original destination.
+        case originalDestination(portOverride: UInt16?)
+    }
+    public enum UpstreamProtocol: Sendable, Hashable {
+        case http1, http2
+        /// What ALPN says; HTTP/1 without TLS.
+        case alpn
+        /// As the client spoke.
+        case downstream
+    }
+
+    public var name: String
+    public var discovery: Discovery
+    public var endpoints: EndpointSet
+    public var loadBalancing: LoadBalancing
+    public var upstreamProtocol: UpstreamProtocol
+    public var connectTimeout: Duration
+    /// The first whose criteria an endpoint's metadata meets is its transport; the last resort
+    /// is `transport`.
+    public var transportMatches: [TransportMatch]
+    public var transport: Transport
+    public var healthChecks: [ProbeConfig]
+    public var outlierDetection: OutlierDetection?
+    public var circuitBreakers: CircuitBreakers
+    /// `max_requests_per_connection`; 0 is unlimited.
+    public var maxRequestsPerConnection: Int
+    public var maxConcurrentStreams: Int
+    public var initialStreamWindow: Int
+    public var initialConnectionWindow: Int
+    /// Close upstream connections without a request for this long; 0 is never. Default 1 h.
+    public var idleTimeout: Duration
+    /// HTTP/2 PING: interval and time-out; `nil`: our own defaults for remote endpoints.
+    public var keepAliveInterval: Duration?
+    public var keepAliveTimeout: Duration?
+    public var tcpKeepAlive: Duration?
+    public var bufferLimitBytes: Int
+    public var source: SocketAddress?
+    /// `ignore_health_on_host_removal`: an endpoint taken away goes at once though healthy.
+    public var drainOnHostRemoval: Bool
+    public var altStatName: String
+    public var metadata: Metadata
+    public var generation: UInt64
+    public var provenance: Provenance
+
+    public init(
+        name: String, discovery: Discovery = .fixed, endpoints: EndpointSet = EndpointSet(),
+        loadBalancing: LoadBalancing = LoadBalancing(),
+        upstreamProtocol: UpstreamProtocol = .http1, connectTimeout: Duration = .seconds(5),
+        transportMatches: [TransportMatch] = [], transport: Transport = .plaintext
+    ) {
+        self.name = name
+        self.discovery = discovery
+        self.endpoints = endpoints
+        self.loadBalancing = loadBalancing
+        self.upstreamProtocol = upstreamProtocol
+        self.connectTimeout = connectTimeout
+        self.transportMatches = transportMatches
+        self.transport = transport
+        healthChecks = []
+        outlierDetection = nil
+        circuitBreakers = CircuitBreakers()
+        maxRequestsPerConnection = 0
+        maxConcurrentStreams = 1024
+        initialStreamWindow = 1024 * 1024
+        initialConnectionWindow = 16 * 1024 * 1024
+        idleTimeout = .seconds(3600)
+        keepAliveInterval = nil
+        keepAliveTimeout = nil
+        tcpKeepAlive = nil
+        bufferLimitBytes = 1024 * 1024
+        source = nil
+        drainOnHostRemoval = false
+        altStatName = ""
+        metadata = Metadata()
+        generation = 0
+        provenance = Provenance()
+    }
+}
+
+/// What carries a connection to an endpoint.
+public enum Transport: Sendable, Equatable {
+    case plaintext
+    case tls(UpstreamTLS)
+}
+
+/// `Cluster.TransportSocketMatch`.
+public struct TransportMatch: Sendable, Equatable {
+    public var name: String
+    /// All must be equal in the endpoint's metadata under `envoy.transport_socket_match`.
+    public var criteria: [String: MetadataValue]
+    public var transport: Transport
+
+    public init(name: String, criteria: [String: MetadataValue], transport: Transport) {
+        self.name = name
+        self.criteria = criteria
+        self.transport = transport
+    }
+}
+
+/// How one endpoint is chosen among many.
+public struct LoadBalancing: Sendable, Equatable {
+    public enum Policy: Sendable, Equatable {
+        case roundRobin
+        case leastRequest(choices: Int)
+        case random
+    }
+    public enum LocalityMode: Sendable, Equatable {
+        /// Endpoints of a priority are one flat set.
+        case flat
+        /// `locality_weighted_lb_config`.
+        case weighted
+    }
+
+    public var policy: Policy
+    public var localityMode: LocalityMode
+    /// In percent; 0 turns panic off. Envoy's default is 50.
+    public var panicThreshold: Double
+    /// In percent; Envoy's default is 140.
+    public var overprovisioningFactor: UInt32
+
+    public init(
+        policy: Policy = .roundRobin, localityMode: LocalityMode = .flat,
+        panicThreshold: Double = 50, overprovisioningFactor: UInt32 = 140
+    ) {
+        self.policy = policy
+        self.localityMode = localityMode
+        self.panicThreshold = panicThreshold
+        self.overprovisioningFactor = overprovisioningFactor
+    }
+}
+
+/// `envoy.config.cluster.v3.CircuitBreakers.Thresholds` of the default priority.
+public struct CircuitBreakers: Sendable, Equatable {
+    public var maxConnections: Int
+    public var maxPendingRequests: Int
+    public var maxRequests: Int
+    /// Concurrent retries, where no budget is given.
+    public var maxRetries: Int
+    /// Retries as a share of active requests; our default is 20 %, at least 3.
+    public var retryBudgetPercent: Double
+    public var retryBudgetMinimum: Int
+
+    public init(
+        maxConnections: Int = 1024, maxPendingRequests: Int = 1024, maxRequests: Int = 1024,
+        maxRetries: Int = 3, retryBudgetPercent: Double = 20, retryBudgetMinimum: Int = 3
+    ) {
+        self.maxConnections = maxConnections
+        self.maxPendingRequests = maxPendingRequests
+        self.maxRequests = maxRequests
+        self.maxRetries = maxRetries
+        self.retryBudgetPercent = retryBudgetPercent
+        self.retryBudgetMinimum = retryBudgetMinimum
+    }
+}
+
+/// `envoy.config.cluster.v3.OutlierDetection`; kept in Envoy's terms.
+public struct OutlierDetection: Sendable, Equatable {
+    public var consecutive5xx: Int
+    public var consecutiveGatewayFailure: Int
+    public var enforcingConsecutive5xx: Int
+    public var enforcingConsecutiveGatewayFailure: Int
+    public var interval: Duration
+    public var baseEjectionTime: Duration
+    public var maxEjectionTime: Duration
+    public var maxEjectionPercent: Int
+    public var splitExternalLocalOriginErrors: Bool
+    public var consecutiveLocalOriginFailure: Int
+
+    public init(
+        consecutive5xx: Int = 5, consecutiveGatewayFailure: Int = 5,
+        enforcingConsecutive5xx: Int = 100, enforcingConsecutiveGatewayFailure: Int = 0,
+        interval: Duration = .seconds(10), baseEjectionTime: Duration = .seconds(30),
+        maxEjectionTime: Duration = .seconds(300), maxEjectionPercent: Int = 10,
+        splitExternalLocalOriginErrors: Bool = false, consecutiveLocalOriginFailure: Int = 5
+    ) {
+        self.consecutive5xx = consecutive5xx
+        self.consecutiveGatewayFailure = consecutiveGatewayFailure
+        self.enforcingConsecutive5xx = enforcingConsecutive5xx
+        self.enforcingConsecutiveGatewayFailure = enforcingConsecutiveGatewayFailure
+        self.interval = interval
+        self.baseEjectionTime = baseEjectionTime
+        self.maxEjectionTime = maxEjectionTime
+        self.maxEjectionPercent = maxEjectionPercent
+        self.splitExternalLocalOriginErrors = splitExternalLocalOriginErrors
+        self.consecutiveLocalOriginFailure = consecutiveLocalOriginFailure
+    }
+}
