@@ -1,5 +1,3 @@
-public import MeshBase
-
 /// `envoy.config.route.v3.RouteConfiguration`. `RouteTable` is its compiled form.
 public struct RouteConfiguration: Sendable, Equatable {
     public var name: String

@@ -1,5 +1,3 @@
-public import MeshBase
-
 /// Bytes of a certificate, key or bundle, or where they are.
 public enum DataSource: Sendable, Hashable {
     case inline([UInt8])
