@@ -1,5 +1,3 @@
-public import MeshBase
-
 /// `envoy.config.core.v3.HealthCheck`: active checks of a cluster's endpoints.
 public struct ProbeConfig: Sendable, Equatable {
     public enum Kind: Sendable, Equatable {
