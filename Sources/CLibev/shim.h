@@ -3,6 +3,7 @@
 // libev's macros as functions, and the system calls of EventLoop as functions that return
 // -errno, so that Swift never reads errno after something else may have changed it.
 
+#include <dirent.h>
 #include <errno.h>
 #include <ev.h>
 #include <fcntl.h>
@@ -15,6 +16,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -326,3 +328,41 @@ static inline void mesh_address_copy(
     a->length = info->ai_addrlen <= sizeof a->storage ? info->ai_addrlen : 0;
     memcpy(&a->storage, info->ai_addr, a->length);
 }
+
+// MARK: files
+
+/// Opens a file to append to, made with mode 0644 if need be. -errno on failure.
+static inline int mesh_open_append(const char *_Nonnull path) {
+    int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
+    return fd < 0 ? -errno : fd;
+}
+
+static inline int mesh_open_read(const char *_Nonnull path) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
+static inline ssize_t mesh_write(int fd, const void *_Nonnull bytes, size_t count) {
+    ssize_t written = write(fd, bytes, count);
+    return written < 0 ? -errno : written;
+}
+
+static inline ssize_t mesh_read(int fd, void *_Nonnull bytes, size_t count) {
+    ssize_t got = read(fd, bytes, count);
+    return got < 0 ? -errno : got;
+}
+
+static inline int mesh_inotify(void) {
+    int fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
+/// Watches a directory for files that were written, moved in, made or taken away.
+static inline int mesh_watch_directory(int fd, const char *_Nonnull path) {
+    int watch = inotify_add_watch(
+        fd, path, IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_ONLYDIR);
+    return watch < 0 ? -errno : watch;
+}
+
+/// The errno of the call just before.
+static inline int mesh_errno(void) { return errno; }
