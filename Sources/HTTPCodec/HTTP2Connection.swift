@@ -1,0 +1,881 @@
+internal import CNGHTTP2
+public import MeshBase
+
+// HTTP/2 as an `HTTPConnection`: an nghttp2 session (RFC 9113) between the caller's messages and
+// two byte streams.
+//
+// nghttp2 parses frames, HPACK, states and windows, and calls back; the callbacks make events.
+// Everything that is sent goes through it at once: `sendBody` offers the caller's bytes to the
+// session while they are still there, and the session's data callback writes frame header and
+// bytes to `output`, one copy. Only what the peer's window refuses goes to the stream's own queue.
+//
+// Windows are ours to open: the session runs without automatic WINDOW_UPDATE, and `consumed` is
+// what opens them. So a stream that was closed with bytes outstanding stays in the table until its
+// bytes were consumed; else a peer could fill us through streams that it ends at once.
+//
+// nghttp2 checks messages by itself (pseudo-header fields, connection-specific fields, lengths).
+// Added here: bounds on size and number of fields also in the number that we announce, characters
+// of method, path and authority, Host against `:authority`, and that a field which nghttp2 would
+// only have left out ends the stream.
+//
+// The session is never freed inside one of its callbacks: it lives as long as the connection, and
+// callbacks only change state. `pump` runs outside of them.
+
+public final class HTTP2Connection: HTTPConnection {
+    public enum Role: Sendable {
+        case client, server
+    }
+
+    private static let maxInterim = 16
+
+    let role: Role
+    let limits: HTTPLimits
+    private var session: OpaquePointer?
+
+    private var streams = HTTP2StreamTable()
+    private var events: [HTTPEvent] = []
+    private var eventsTaken = 0
+    fileprivate var output = ByteBuffer()
+
+    /// The head whose fields are arriving; HEADERS and its CONTINUATIONs are never interleaved.
+    private var building = MessageHead()
+    private var buildingBytes = 0
+    private var buildingCookies = 0
+    private var buildingFault: HeadFault?
+
+    /// The caller's bytes that `sendBody` is about to send.
+    private var direct = UnsafeBufferPointer<UInt8>(start: nil, count: 0)
+    private var directStream: StreamID = 0
+
+    private var isDead = false
+    private var isShuttingDown = false
+    private var shutDownTwice = false
+    private var peerGoesAway = false
+    public private(set) var openStreams = 0
+
+    private enum HeadFault {
+        case tooLarge, malformed
+    }
+
+    public init(role: Role, limits: HTTPLimits = HTTPLimits()) {
+        self.role = role
+        self.limits = limits
+        let context = Unmanaged.passUnretained(self).toOpaque()
+        let status =
+            role == .server
+            ? nghttp2_session_server_new2(&session, shared.callbacks, context, shared.options)
+            : nghttp2_session_client_new2(&session, shared.callbacks, context, shared.options)
+        precondition(status == 0 && session != nil, "out of memory")
+        start()
+    }
+
+    deinit {
+        nghttp2_session_del(session)
+    }
+
+    private func start() {
+        func entry(_ id: nghttp2_settings_id, _ value: Int) -> nghttp2_settings_entry {
+            nghttp2_settings_entry(
+                settings_id: Int32(id.rawValue), value: UInt32(clamping: value))
+        }
+        var settings = [
+            entry(NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, limits.streamWindow),
+            entry(NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, limits.maxHeaderBytes),
+        ]
+        if role == .server {
+            settings.append(
+                entry(NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, limits.maxConcurrentStreams))
+        } else {
+            settings.append(entry(NGHTTP2_SETTINGS_ENABLE_PUSH, 0))
+        }
+        nghttp2_submit_settings(
+            session, UInt8(NGHTTP2_FLAG_NONE.rawValue), settings, settings.count)
+        nghttp2_session_set_local_window_size(
+            session, UInt8(NGHTTP2_FLAG_NONE.rawValue), 0, Int32(clamping: limits.connectionWindow))
+    }
+
+    // MARK: Receiving
+
+    public func receive(_ bytes: Span<UInt8>) {
+        if isDead { return }
+        let read = bytes.withUnsafeBufferPointer {
+            nghttp2_session_mem_recv(session, $0.baseAddress, $0.count)
+        }
+        pump()
+        if read < 0 { violated(Int32(clamping: read)) }
+    }
+
+    public func receiveEnd() {
+        if isDead { return }
+        isDead = true
+        cutAll()
+    }
+
+    private func cutAll() {
+        streams.forEach { stream in
+            if !stream.isClosed, !stream.isSilent, isKnown(stream) {
+                stream.isSilent = true
+                events.append(.reset(stream.id, .cancel))
+            }
+        }
+        openStreams = 0
+    }
+
+    public func nextEvent() -> HTTPEvent? {
+        if eventsTaken == events.count {
+            if eventsTaken > 0 {
+                events.removeAll(keepingCapacity: events.count <= 64)
+                eventsTaken = 0
+            }
+            return nil
+        }
+        var event = HTTPEvent.pong
+        swap(&event, &events[eventsTaken])
+        eventsTaken += 1
+        return event
+    }
+
+    public var wantsInput: Bool { !isDead }
+
+    public func consumed(_ count: Int, on id: StreamID) {
+        guard let stream = streams[id] else { return }
+        let count = min(count, stream.unconsumed)
+        if count <= 0 { return }
+        stream.unconsumed -= count
+        nghttp2_session_consume(session, id, count)
+        if stream.isClosed, stream.unconsumed == 0 { streams.remove(id) }
+    }
+
+    /// Gives back to the connection's window what the caller will not consume any more.
+    private func abandonBody(_ stream: HTTP2Stream) {
+        if stream.unconsumed > 0 {
+            nghttp2_session_consume(session, stream.id, stream.unconsumed)
+            stream.unconsumed = 0
+        }
+    }
+
+    /// Whether the caller knows of the stream.
+    private func isKnown(_ stream: HTTP2Stream) -> Bool {
+        role == .client || stream.headDelivered
+    }
+
+    /// Takes back events of a stream that the caller wants to hear no more of.
+    private func forget(_ id: StreamID) {
+        if eventsTaken == events.count { return }
+        let waiting = events[eventsTaken...].filter { event in
+            switch event {
+            case .head(id, _, _), .interim(id, _), .body(id, _, _), .trailers(id, _),
+                .reset(id, _), .drained(id):
+                false
+            default:
+                true
+            }
+        }
+        events = Array(waiting)
+        eventsTaken = 0
+    }
+
+    private func violated(_ code: Int32) {
+        if isDead { return }
+        isDead = true
+        openStreams = 0
+        let reason = nghttp2_strerror(code).map { String(cString: $0) } ?? ""
+        events.append(.violation(ProtocolViolation(status: 400, reason: reason)))
+    }
+
+    // MARK: Callbacks of reception
+
+    fileprivate func headersBegan(_ id: StreamID, isRequest: Bool) -> Int32 {
+        building = MessageHead()
+        building.httpVersion = 20
+        building.reserve(fields: 16, bytes: 512)
+        buildingBytes = 0
+        buildingCookies = 0
+        buildingFault = nil
+        if isRequest {
+            streams.insert(HTTP2Stream(id: id))
+            openStreams += 1
+        }
+        return 0
+    }
+
+    fileprivate func header(
+        _ name: UnsafeBufferPointer<UInt8>, _ value: UnsafeBufferPointer<UInt8>
+    ) -> Int32 {
+        if buildingFault != nil { return 0 }
+        buildingBytes += name.count + value.count + 4
+        if buildingBytes > limits.maxHeaderBytes || building.fields.count >= limits.maxHeaderCount {
+            buildingFault = .tooLarge
+            return 0
+        }
+        let token = HeaderName(name)
+        switch token {
+        case .status:
+            var status = 0
+            for digit in value where digit >= 48 && digit <= 57 {
+                status = (status * 10 + Int(digit - 48)) % 1000
+            }
+            building.status = status
+        case .cookie:
+            buildingCookies += 1
+            building.append(token: token, name: name, value: value)
+        case .connection, .keepAlive, .proxyConnection, .transferEncoding, .upgrade,
+            .http2Settings:
+            buildingFault = .malformed
+        case .te:
+            building.append(.te, "trailers")
+        default:
+            building.append(token: token, name: name, value: value)
+        }
+        return 0
+    }
+
+    fileprivate func headersComplete(_ id: StreamID, endStream: Bool) -> Int32 {
+        guard let stream = streams[id] else { return 0 }
+        if endStream { stream.remoteEnded = true }
+        if stream.isSilent { return 0 }
+        let isTrailers = stream.headDelivered
+        if buildingFault == nil, role == .server, !isTrailers, !finishRequest() {
+            buildingFault = .malformed
+        }
+        if let fault = buildingFault {
+            refuse(stream, fault)
+            return 0
+        }
+        if buildingCookies > 1 { joinCookies() }
+        var head = MessageHead()
+        swap(&head, &building)
+        if isTrailers {
+            head.status = 0
+            events.append(.trailers(id, head))
+        } else if role == .client, head.status < 200 {
+            stream.interims += 1
+            if stream.interims > HTTP2Connection.maxInterim {
+                refuse(stream, .malformed)
+                return 0
+            }
+            events.append(.interim(id, head))
+        } else {
+            stream.headDelivered = true
+            events.append(.head(id, head, endStream: endStream))
+        }
+        return 0
+    }
+
+    private func refuse(_ stream: HTTP2Stream, _ fault: HeadFault) {
+        if role == .server, !stream.headDelivered, fault == .tooLarge {
+            stream.isSilent = true
+            stream.localEnding = true
+            submitResponse(MessageHead(status: 431), stream: stream, hasBody: false)
+            return
+        }
+        resetStream(stream.id, fault == .tooLarge ? .enhanceYourCalm : .protocolError)
+    }
+
+    /// Checks what nghttp2 does not, and makes `:authority` of a lone Host.
+    private func finishRequest() -> Bool {
+        var good = true
+        var hosts = 0
+        building.forEach { name, _, value in
+            switch name {
+            case .method:
+                good = good && ByteClass.all(value, ByteClass.isToken)
+            case .path:
+                good = good && !value.isEmpty && ByteClass.all(value, ByteClass.isTarget)
+            case .authority:
+                good = good && ByteClass.all(value, ByteClass.isAuthority)
+            case .host:
+                hosts += 1
+                good = good && ByteClass.all(value, ByteClass.isAuthority)
+            default:
+                break
+            }
+        }
+        if !good || hosts > 1 { return false }
+        guard hosts == 1 else { return true }
+        let host = building.withValue(.host) { Array($0) } ?? []
+        if let authority = building.withValue(.authority, { Array($0) }) {
+            let same =
+                authority.count == host.count
+                && asciiEqualIgnoringCase(authority, host, count: host.count)
+            if !same { return false }
+        } else if !host.isEmpty {
+            host.withUnsafeBufferPointer { building.append(.authority, $0) }
+        }
+        building.remove(.host)
+        return true
+    }
+
+    /// HTTP/2 lets a client send one `cookie` in parts (RFC 9113 §8.2.3).
+    private func joinCookies() {
+        var joined: [UInt8] = []
+        building.forEach { name, _, value in
+            if name != .cookie { return }
+            if !joined.isEmpty { joined.append(contentsOf: [0x3B, 0x20]) }
+            joined.append(contentsOf: value)
+        }
+        joined.withUnsafeBufferPointer { building.set(.cookie, $0) }
+    }
+
+    fileprivate func dataArrived(_ id: StreamID, _ bytes: UnsafeBufferPointer<UInt8>) {
+        guard let stream = streams[id], !stream.isSilent else {
+            nghttp2_session_consume(session, id, bytes.count)
+            return
+        }
+        stream.unconsumed += bytes.count
+        events.append(.body(id, bytes, endStream: false))
+    }
+
+    fileprivate func dataFrameEnded(_ id: StreamID) {
+        guard let stream = streams[id] else { return }
+        stream.remoteEnded = true
+        if stream.isSilent { return }
+        if let last = events.indices.last, last >= eventsTaken,
+            case .body(id, let bytes, _) = events[last]
+        {
+            events[last] = .body(id, bytes, endStream: true)
+        } else {
+            let nothing = UnsafeBufferPointer<UInt8>(start: nil, count: 0)
+            events.append(.body(id, nothing, endStream: true))
+        }
+    }
+
+    fileprivate func goAwayArrived(_ last: StreamID, _ code: UInt32) {
+        peerGoesAway = true
+        if role == .client {
+            streams.forEach { stream in
+                if stream.id > last, !stream.isClosed, !stream.isSilent {
+                    stream.isSilent = true
+                    events.append(.reset(stream.id, .refusedStream))
+                }
+            }
+        }
+        events.append(.goAway(lastStream: last, errorCode(code)))
+    }
+
+    fileprivate func pongArrived() {
+        events.append(.pong)
+    }
+
+    fileprivate func streamClosed(_ id: StreamID, _ code: UInt32) {
+        guard let stream = streams[id], !stream.isClosed else { return }
+        openStreams -= 1
+        let isClean = code == 0 && stream.remoteEnded && stream.localEnding
+        if !stream.isSilent, isKnown(stream), !isClean {
+            events.append(.reset(id, errorCode(code)))
+            abandonBody(stream)
+        }
+        stream.queue.removeAll()
+        stream.queue.shrink()
+        if role == .server || stream.isSilent { abandonBody(stream) }
+        if role == .server, isClean { forget(id) }
+        if stream.unconsumed == 0 {
+            streams.remove(id)
+        } else {
+            stream.isClosed = true
+        }
+    }
+
+    // MARK: Sending
+
+    /// Lets the session write all that it may write now.
+    private func pump() {
+        if isDead { return }
+        while true {
+            var data: UnsafePointer<UInt8>?
+            let count = nghttp2_session_mem_send(session, &data)
+            if count == 0 { return }
+            if count < 0 {
+                violated(Int32(clamping: count))
+                return
+            }
+            output.append(UnsafeBufferPointer(start: data, count: count))
+        }
+    }
+
+    fileprivate func frameSent(_ type: UInt32, _ id: StreamID, _ flags: UInt8, _ code: UInt32) {
+        if type == NGHTTP2_GOAWAY.rawValue {
+            if code != 0, !isDead {
+                isDead = true
+                openStreams = 0
+                events.append(
+                    .violation(
+                        ProtocolViolation(
+                            status: 400, reason: "HTTP/2 connection error \(errorCode(code))")))
+            }
+            return
+        }
+        guard flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) != 0,
+            let stream = streams[id]
+        else { return }
+        stream.localEnded = true
+        if role == .server, !stream.remoteEnded {
+            // The response is complete; nobody wants the rest of the request (RFC 9113 §8.1).
+            stream.isSilent = true
+            abandonBody(stream)
+            forget(id)
+            nghttp2_submit_rst_stream(
+                session, UInt8(NGHTTP2_FLAG_NONE.rawValue), id, NGHTTP2_NO_ERROR.rawValue)
+        }
+    }
+
+    public func sendRequest(_ head: MessageHead, endStream: Bool) -> StreamID? {
+        if streamsAvailable == 0 || !HTTP1Writer.isWritable(head) { return nil }
+        let id = withFields(head) { fields, count in
+            withUnsafePointer(to: bodyProvider) {
+                nghttp2_submit_request(session, nil, fields, count, endStream ? nil : $0, nil)
+            }
+        }
+        if id <= 0 { return nil }
+        let stream = HTTP2Stream(id: id)
+        stream.localEnding = endStream
+        streams.insert(stream)
+        openStreams += 1
+        pump()
+        return id
+    }
+
+    public func sendResponse(_ head: MessageHead, on id: StreamID, endStream: Bool) {
+        guard role == .server, let stream = sendable(id) else { return }
+        if !HTTP1Writer.isWritable(head) || head.status < 100 || head.status > 599
+            || head.status == 101
+        {
+            fail(stream)
+            return
+        }
+        if head.status < 200 {
+            withFields(head) { fields, count in
+                _ = nghttp2_submit_headers(
+                    session, UInt8(NGHTTP2_FLAG_NONE.rawValue), id, nil, fields, count, nil)
+            }
+        } else {
+            if endStream { stream.localEnding = true }
+            submitResponse(head, stream: stream, hasBody: !endStream)
+        }
+        pump()
+    }
+
+    private func submitResponse(_ head: MessageHead, stream: HTTP2Stream, hasBody: Bool) {
+        withFields(head) { fields, count in
+            withUnsafePointer(to: bodyProvider) {
+                _ = nghttp2_submit_response(
+                    session, stream.id, fields, count, hasBody ? $0 : nil)
+            }
+        }
+    }
+
+    private var bodyProvider: nghttp2_data_provider {
+        nghttp2_data_provider(source: nghttp2_data_source(), read_callback: onReadData)
+    }
+
+    /// The stream, if its message may still grow.
+    private func sendable(_ id: StreamID) -> HTTP2Stream? {
+        guard !isDead, let stream = streams[id], !stream.isClosed, !stream.isSilent,
+            !stream.localEnding
+        else { return nil }
+        return stream
+    }
+
+    /// Our own side broke the message.
+    private func fail(_ stream: HTTP2Stream) {
+        resetStream(stream.id, .internalError)
+        pump()
+    }
+
+    @discardableResult
+    public func sendBody(_ bytes: Span<UInt8>, on id: StreamID, endStream: Bool) -> Bool {
+        guard let stream = sendable(id) else { return true }
+        if endStream { stream.localEnding = true }
+        bytes.withUnsafeBufferPointer { bytes in
+            if stream.queue.isEmpty {
+                direct = bytes
+                directStream = id
+            } else {
+                stream.queue.append(bytes)
+            }
+            nghttp2_session_resume_data(session, id)
+            pump()
+            if direct.count > 0, !stream.isClosed { stream.queue.append(direct) }
+            direct = UnsafeBufferPointer(start: nil, count: 0)
+            directStream = 0
+        }
+        if stream.queue.count > limits.sendLimit, !stream.isClosed { stream.isBlocked = true }
+        return !stream.isBlocked
+    }
+
+    public func sendTrailers(_ trailers: MessageHead, on id: StreamID) {
+        guard let stream = sendable(id) else { return }
+        stream.localEnding = true
+        if !trailers.fields.isEmpty, HTTP1Writer.isWritable(trailers) {
+            stream.trailers = trailers
+        }
+        nghttp2_session_resume_data(session, id)
+        pump()
+    }
+
+    /// The session asks how many bytes the next DATA frame of a stream can have.
+    fileprivate func nextData(
+        _ id: StreamID, _ most: Int, _ flags: UnsafeMutablePointer<UInt32>
+    ) -> Int {
+        guard let stream = streams[id] else { return Int(NGHTTP2_ERR_DEFERRED.rawValue) }
+        let available = stream.queue.count + (directStream == id ? direct.count : 0)
+        let count = min(available, most)
+        if count == 0, !stream.localEnding { return Int(NGHTTP2_ERR_DEFERRED.rawValue) }
+        if count > 0 { flags.pointee |= NGHTTP2_DATA_FLAG_NO_COPY.rawValue }
+        if count == available, stream.localEnding {
+            flags.pointee |= NGHTTP2_DATA_FLAG_EOF.rawValue
+            if let trailers = stream.trailers {
+                flags.pointee |= NGHTTP2_DATA_FLAG_NO_END_STREAM.rawValue
+                stream.trailers = nil
+                withFields(trailers) { fields, count in
+                    _ = nghttp2_submit_trailer(session, id, fields, count)
+                }
+            }
+        }
+        return count
+    }
+
+    /// Writes a DATA frame that `nextData` promised.
+    fileprivate func writeData(_ id: StreamID, _ header: UnsafePointer<UInt8>, _ count: Int) {
+        output.reserve(count + 9)
+        output.append(UnsafeBufferPointer(start: header, count: 9))
+        guard let stream = streams[id] else { return }
+        var left = count
+        let queued = min(left, stream.queue.count)
+        if queued > 0 {
+            stream.queue.withBytes {
+                output.append(UnsafeBufferPointer(rebasing: $0[0..<queued]))
+            }
+            stream.queue.consume(queued)
+            if stream.queue.isEmpty { stream.queue.shrink() }
+            left -= queued
+            if stream.isBlocked, stream.queue.count <= limits.sendLimit / 2 {
+                stream.isBlocked = false
+                if !stream.isSilent { events.append(.drained(id)) }
+            }
+        }
+        if left > 0 {
+            precondition(directStream == id && direct.count >= left)
+            output.append(UnsafeBufferPointer(rebasing: direct[0..<left]))
+            direct = UnsafeBufferPointer(rebasing: direct[left...])
+        }
+    }
+
+    public func queuedBytes(on id: StreamID) -> Int {
+        streams[id]?.queue.count ?? 0
+    }
+
+    public var hasOutput: Bool {
+        !output.isEmpty || (!isDead && nghttp2_session_want_write(session) != 0)
+    }
+
+    public func takeOutput(into other: inout ByteBuffer) {
+        pump()
+        move(&output, into: &other)
+    }
+
+    // MARK: Ending
+
+    public func reset(_ id: StreamID, _ code: HTTPErrorCode) {
+        guard let stream = streams[id] else { return }
+        stream.isSilent = true
+        forget(id)
+        abandonBody(stream)
+        if stream.isClosed {
+            streams.remove(id)
+            return
+        }
+        resetStream(id, code)
+        pump()
+    }
+
+    private func resetStream(_ id: StreamID, _ code: HTTPErrorCode) {
+        nghttp2_submit_rst_stream(
+            session, UInt8(NGHTTP2_FLAG_NONE.rawValue), id, code.rawValue)
+    }
+
+    public func shutDown() {
+        if isDead { return }
+        if role == .server, !isShuttingDown {
+            nghttp2_submit_shutdown_notice(session)
+        } else if !shutDownTwice {
+            shutDownTwice = true
+            nghttp2_submit_goaway(
+                session, UInt8(NGHTTP2_FLAG_NONE.rawValue),
+                nghttp2_session_get_last_proc_stream_id(session), NGHTTP2_NO_ERROR.rawValue, nil, 0)
+        }
+        isShuttingDown = true
+        pump()
+    }
+
+    public func ping() {
+        nghttp2_submit_ping(session, UInt8(NGHTTP2_FLAG_NONE.rawValue), nil)
+        pump()
+    }
+
+    public var streamsAvailable: Int {
+        if role == .server || isDead || isShuttingDown || peerGoesAway { return 0 }
+        if nghttp2_session_check_request_allowed(session) == 0 { return 0 }
+        let allowed = nghttp2_session_get_remote_settings(
+            session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS)
+        return max(0, Int(allowed) - openStreams)
+    }
+
+    public var isFinished: Bool {
+        if isDead { return true }
+        return openStreams == 0 && nghttp2_session_want_read(session) == 0
+    }
+
+    // MARK: Fields
+
+    /// Makes nghttp2's form of a head: pseudo-header fields first, names in lower case, nothing
+    /// that speaks of a connection. The form is valid during the call.
+    @discardableResult
+    private func withFields<R>(
+        _ head: MessageHead, _ body: (UnsafePointer<nghttp2_nv>, Int) -> R
+    ) -> R {
+        withUnsafeTemporaryAllocation(
+            byteCount: head.byteCount + 16, alignment: 1
+        ) { text in
+            withUnsafeTemporaryAllocation(of: nghttp2_nv.self, capacity: head.fields.count + 1) {
+                fields in
+                var list = HTTP2FieldList(
+                    text: text.baseAddress!.assumingMemoryBound(to: UInt8.self), fields: fields)
+                if head.status > 0 { list.append(status: head.status) }
+                var hostIndex: Int?
+                for index in head.fields.indices {
+                    let name = head.fields[index].name
+                    if name.isPseudo, name != .status {
+                        head.withField(head.fields[index]) { list.append(name, $0, $1) }
+                    } else if name == .host {
+                        hostIndex = index
+                    }
+                }
+                if let hostIndex, head.contains(.method), !head.contains(.authority) {
+                    head.withField(head.fields[hostIndex]) { list.append(.authority, $0, $1) }
+                }
+                head.forEach { name, text, value in
+                    switch name {
+                    case .method, .scheme, .authority, .path, .status, .host, .connection,
+                        .keepAlive, .proxyConnection, .transferEncoding, .upgrade, .http2Settings:
+                        break
+                    case .te:
+                        if value.elementsEqual("trailers".utf8) { list.append(name, text, value) }
+                    default:
+                        list.append(name, text, value)
+                    }
+                }
+                return body(UnsafePointer(fields.baseAddress!), list.count)
+            }
+        }
+    }
+}
+
+@available(*, unavailable)
+extension HTTP2Connection: Sendable {}
+
+/// Fills nghttp2's array of fields; the text is copied once, here, and once more by nghttp2.
+private struct HTTP2FieldList {
+    private var text: UnsafeMutablePointer<UInt8>
+    private let fields: UnsafeMutableBufferPointer<nghttp2_nv>
+    private(set) var count = 0
+
+    init(text: UnsafeMutablePointer<UInt8>, fields: UnsafeMutableBufferPointer<nghttp2_nv>) {
+        self.text = text
+        self.fields = fields
+    }
+
+    mutating func append(status: Int) {
+        let digits = text
+        digits[0] = UInt8(48 + status / 100 % 10)
+        digits[1] = UInt8(48 + status / 10 % 10)
+        digits[2] = UInt8(48 + status % 10)
+        text += 3
+        append(HeaderName.status.text.utf8Start, 7, digits, 3)
+    }
+
+    mutating func append(
+        _ token: HeaderName, _ name: UnsafeBufferPointer<UInt8>,
+        _ value: UnsafeBufferPointer<UInt8>
+    ) {
+        let copied = text
+        if let source = value.baseAddress { copied.update(from: source, count: value.count) }
+        text += value.count
+        if token != .other {
+            let known = token.text
+            append(known.utf8Start, known.utf8CodeUnitCount, copied, value.count)
+            return
+        }
+        let lower = text
+        for index in name.indices {
+            let byte = name[index]
+            lower[index] = byte >= 65 && byte <= 90 ? byte | 0x20 : byte
+        }
+        text += name.count
+        append(lower, name.count, copied, value.count)
+    }
+
+    private mutating func append(
+        _ name: UnsafePointer<UInt8>, _ nameCount: Int, _ value: UnsafePointer<UInt8>,
+        _ valueCount: Int
+    ) {
+        (fields.baseAddress! + count).initialize(
+            to: nghttp2_nv(
+                name: UnsafeMutablePointer(mutating: name),
+                value: UnsafeMutablePointer(mutating: value), namelen: nameCount,
+                valuelen: valueCount, flags: UInt8(NGHTTP2_NV_FLAG_NONE.rawValue)))
+        count += 1
+    }
+}
+
+private func errorCode(_ code: UInt32) -> HTTPErrorCode {
+    HTTPErrorCode(rawValue: code) ?? .internalError
+}
+
+// MARK: - nghttp2
+
+/// Callbacks and options, the same for every session and never changed once made.
+private struct SharedSettings {
+    let callbacks: OpaquePointer
+    let options: OpaquePointer
+
+    init() {
+        var callbacks: OpaquePointer?
+        var options: OpaquePointer?
+        nghttp2_session_callbacks_new(&callbacks)
+        nghttp2_option_new(&options)
+        guard let callbacks, let options else { preconditionFailure("out of memory") }
+        nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, onBeginHeaders)
+        nghttp2_session_callbacks_set_on_header_callback(callbacks, onHeader)
+        nghttp2_session_callbacks_set_on_invalid_header_callback(callbacks, onInvalidHeader)
+        nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, onDataChunk)
+        nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, onFrame)
+        nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, onStreamClose)
+        nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, onFrameSent)
+        nghttp2_session_callbacks_set_send_data_callback(callbacks, onSendData)
+        nghttp2_option_set_no_auto_window_update(options, 1)
+        nghttp2_option_set_no_closed_streams(options, 1)
+        nghttp2_option_set_max_reserved_remote_streams(options, 0)
+        nghttp2_option_set_stream_reset_rate_limit(options, 1000, 33)
+        nghttp2_option_set_max_continuations(options, 8)
+        self.callbacks = callbacks
+        self.options = options
+    }
+}
+
+nonisolated(unsafe) private let shared = SharedSettings()
+
+private func connection<R>(
+    _ context: UnsafeMutableRawPointer?, _ body: (HTTP2Connection) -> R
+) -> R {
+    // The connection owns the session, so it is alive while the session calls.
+    Unmanaged<HTTP2Connection>.fromOpaque(context!)._withUnsafeGuaranteedRef { body($0) }
+}
+
+private func onBeginHeaders(
+    _: OpaquePointer?, _ frame: UnsafePointer<nghttp2_frame>?, _ context: UnsafeMutableRawPointer?
+) -> Int32 {
+    connection(context) {
+        $0.headersBegan(
+            frame!.pointee.hd.stream_id,
+            isRequest: frame!.pointee.headers.cat == NGHTTP2_HCAT_REQUEST)
+    }
+}
+
+private func onHeader(
+    _: OpaquePointer?, _: UnsafePointer<nghttp2_frame>?, _ name: UnsafePointer<UInt8>?,
+    _ nameCount: Int, _ value: UnsafePointer<UInt8>?, _ valueCount: Int, _: UInt8,
+    _ context: UnsafeMutableRawPointer?
+) -> Int32 {
+    connection(context) {
+        $0.header(
+            UnsafeBufferPointer(start: name, count: nameCount),
+            UnsafeBufferPointer(start: value, count: valueCount))
+    }
+}
+
+/// A field that nghttp2 would leave out: whoever sends such things gets nothing through.
+private func onInvalidHeader(
+    _ session: OpaquePointer?, _ frame: UnsafePointer<nghttp2_frame>?, _: UnsafePointer<UInt8>?,
+    _: Int, _: UnsafePointer<UInt8>?, _: Int, _: UInt8, _: UnsafeMutableRawPointer?
+) -> Int32 {
+    nghttp2_submit_rst_stream(
+        session, UInt8(NGHTTP2_FLAG_NONE.rawValue), frame!.pointee.hd.stream_id,
+        NGHTTP2_PROTOCOL_ERROR.rawValue)
+    return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE.rawValue
+}
+
+private func onDataChunk(
+    _: OpaquePointer?, _: UInt8, _ id: Int32, _ bytes: UnsafePointer<UInt8>?, _ count: Int,
+    _ context: UnsafeMutableRawPointer?
+) -> Int32 {
+    connection(context) {
+        $0.dataArrived(id, UnsafeBufferPointer(start: bytes, count: count))
+    }
+    return 0
+}
+
+private func onFrame(
+    _: OpaquePointer?, _ frame: UnsafePointer<nghttp2_frame>?, _ context: UnsafeMutableRawPointer?
+) -> Int32 {
+    let frame = frame!
+    let flags = frame.pointee.hd.flags
+    let endStream = flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) != 0
+    switch UInt32(frame.pointee.hd.type) {
+    case NGHTTP2_HEADERS.rawValue:
+        return connection(context) {
+            $0.headersComplete(frame.pointee.hd.stream_id, endStream: endStream)
+        }
+    case NGHTTP2_DATA.rawValue where endStream:
+        connection(context) { $0.dataFrameEnded(frame.pointee.hd.stream_id) }
+    case NGHTTP2_GOAWAY.rawValue:
+        connection(context) {
+            $0.goAwayArrived(frame.pointee.goaway.last_stream_id, frame.pointee.goaway.error_code)
+        }
+    case NGHTTP2_PING.rawValue where flags & UInt8(NGHTTP2_FLAG_ACK.rawValue) != 0:
+        connection(context) { $0.pongArrived() }
+    default:
+        break
+    }
+    return 0
+}
+
+private func onStreamClose(
+    _: OpaquePointer?, _ id: Int32, _ code: UInt32, _ context: UnsafeMutableRawPointer?
+) -> Int32 {
+    connection(context) { $0.streamClosed(id, code) }
+    return 0
+}
+
+private func onFrameSent(
+    _: OpaquePointer?, _ frame: UnsafePointer<nghttp2_frame>?, _ context: UnsafeMutableRawPointer?
+) -> Int32 {
+    let header = frame!.pointee.hd
+    let type = UInt32(header.type)
+    switch type {
+    case NGHTTP2_DATA.rawValue, NGHTTP2_HEADERS.rawValue:
+        connection(context) { $0.frameSent(type, header.stream_id, header.flags, 0) }
+    case NGHTTP2_GOAWAY.rawValue:
+        connection(context) { $0.frameSent(type, 0, 0, frame!.pointee.goaway.error_code) }
+    default:
+        break
+    }
+    return 0
+}
+
+private func onReadData(
+    _: OpaquePointer?, _ id: Int32, _: UnsafeMutablePointer<UInt8>?, _ most: Int,
+    _ flags: UnsafeMutablePointer<UInt32>?, _: UnsafeMutablePointer<nghttp2_data_source>?,
+    _ context: UnsafeMutableRawPointer?
+) -> Int {
+    connection(context) { $0.nextData(id, most, flags!) }
+}
+
+private func onSendData(
+    _: OpaquePointer?, _ frame: UnsafeMutablePointer<nghttp2_frame>?,
+    _ header: UnsafePointer<UInt8>?, _ count: Int, _: UnsafeMutablePointer<nghttp2_data_source>?,
+    _ context: UnsafeMutableRawPointer?
+) -> Int32 {
+    connection(context) { $0.writeData(frame!.pointee.hd.stream_id, header!, count) }
+    return 0
+}
