@@ -269,7 +269,12 @@ public final class HTTP2Connection: HTTPConnection {
             submitResponse(MessageHead(status: 431), stream: stream, hasBody: false)
             return
         }
-        resetStream(stream.id, fault == .tooLarge ? .enhanceYourCalm : .protocolError)
+        // The caller is told at once: a stream whose both sides have ended closes without an error
+        // before the reset is sent.
+        let code: HTTPErrorCode = fault == .tooLarge ? .enhanceYourCalm : .protocolError
+        if isKnown(stream) { events.append(.reset(stream.id, code)) }
+        stream.isSilent = true
+        resetStream(stream.id, code)
     }
 
     /// Checks what nghttp2 does not, and makes `:authority` of a lone Host.
