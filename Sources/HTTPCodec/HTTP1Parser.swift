@@ -88,7 +88,10 @@ struct HTTP1Parser {
     ) throws(ProtocolViolation) -> Int? {
         head.reserve(fields: 16, bytes: min(bytes.count, 1024))
         var at = 0
-        if bytes.count >= 2, bytes[0] == 13, bytes[1] == 10 { at = 2 }
+        if bytes.count > 0, bytes[0] == 13 {
+            if bytes.count == 1 { return nil }
+            if bytes[1] == 10 { at = 2 }
+        }
         guard let afterLine = try parseRequestLine(bytes, from: at, scheme: scheme) else {
             return try incomplete(bytes)
         }

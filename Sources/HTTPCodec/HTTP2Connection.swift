@@ -38,10 +38,7 @@ public final class HTTP2Connection: HTTPConnection {
     fileprivate var output = ByteBuffer()
 
     /// The head whose fields are arriving; HEADERS and its CONTINUATIONs are never interleaved.
-    private var building = MessageHead()
-    private var buildingBytes = 0
-    private var buildingCookies = 0
-    private var buildingFault: HeadFault?
+    private var building = HTTP2HeadBuilder()
 
     /// The caller's bytes that `sendBody` is about to send.
     private var direct = UnsafeBufferPointer<UInt8>(start: nil, count: 0)
@@ -52,10 +49,6 @@ public final class HTTP2Connection: HTTPConnection {
     private var shutDownTwice = false
     private var peerGoesAway = false
     public private(set) var openStreams = 0
-
-    private enum HeadFault {
-        case tooLarge, malformed
-    }
 
     public init(role: Role, limits: HTTPLimits = HTTPLimits()) {
         self.role = role
@@ -186,12 +179,7 @@ public final class HTTP2Connection: HTTPConnection {
     // MARK: Callbacks of reception
 
     fileprivate func headersBegan(_ id: StreamID, isRequest: Bool) -> Int32 {
-        building = MessageHead()
-        building.httpVersion = 20
-        building.reserve(fields: 16, bytes: 512)
-        buildingBytes = 0
-        buildingCookies = 0
-        buildingFault = nil
+        building.begin()
         if isRequest {
             streams.insert(HTTP2Stream(id: id))
             openStreams += 1
@@ -202,31 +190,7 @@ public final class HTTP2Connection: HTTPConnection {
     fileprivate func header(
         _ name: UnsafeBufferPointer<UInt8>, _ value: UnsafeBufferPointer<UInt8>
     ) -> Int32 {
-        if buildingFault != nil { return 0 }
-        buildingBytes += name.count + value.count + 4
-        if buildingBytes > limits.maxHeaderBytes || building.fields.count >= limits.maxHeaderCount {
-            buildingFault = .tooLarge
-            return 0
-        }
-        let token = HeaderName(name)
-        switch token {
-        case .status:
-            var status = 0
-            for digit in value where digit >= 48 && digit <= 57 {
-                status = (status * 10 + Int(digit - 48)) % 1000
-            }
-            building.status = status
-        case .cookie:
-            buildingCookies += 1
-            building.append(token: token, name: name, value: value)
-        case .connection, .keepAlive, .proxyConnection, .transferEncoding, .upgrade,
-            .http2Settings:
-            buildingFault = .malformed
-        case .te:
-            building.append(.te, "trailers")
-        default:
-            building.append(token: token, name: name, value: value)
-        }
+        building.add(name, value, limits)
         return 0
     }
 
@@ -235,16 +199,14 @@ public final class HTTP2Connection: HTTPConnection {
         if endStream { stream.remoteEnded = true }
         if stream.isSilent { return 0 }
         let isTrailers = stream.headDelivered
-        if buildingFault == nil, role == .server, !isTrailers, !finishRequest() {
-            buildingFault = .malformed
+        if building.fault == nil, role == .server, !isTrailers, !building.finishRequest() {
+            building.fault = .malformed
         }
-        if let fault = buildingFault {
+        if let fault = building.fault {
             refuse(stream, fault)
             return 0
         }
-        if buildingCookies > 1 { joinCookies() }
-        var head = MessageHead()
-        swap(&head, &building)
+        var head = building.take()
         if isTrailers {
             head.status = 0
             events.append(.trailers(id, head))
@@ -262,59 +224,19 @@ public final class HTTP2Connection: HTTPConnection {
         return 0
     }
 
-    private func refuse(_ stream: HTTP2Stream, _ fault: HeadFault) {
+    private func refuse(_ stream: HTTP2Stream, _ fault: HTTP2HeadBuilder.Fault) {
         if role == .server, !stream.headDelivered, fault == .tooLarge {
             stream.isSilent = true
             stream.localEnding = true
             submitResponse(MessageHead(status: 431), stream: stream, hasBody: false)
             return
         }
-        resetStream(stream.id, fault == .tooLarge ? .enhanceYourCalm : .protocolError)
-    }
-
-    /// Checks what nghttp2 does not, and makes `:authority` of a lone Host.
-    private func finishRequest() -> Bool {
-        var good = true
-        var hosts = 0
-        building.forEach { name, _, value in
-            switch name {
-            case .method:
-                good = good && ByteClass.all(value, ByteClass.isToken)
-            case .path:
-                good = good && !value.isEmpty && ByteClass.all(value, ByteClass.isTarget)
-            case .authority:
-                good = good && ByteClass.all(value, ByteClass.isAuthority)
-            case .host:
-                hosts += 1
-                good = good && ByteClass.all(value, ByteClass.isAuthority)
-            default:
-                break
-            }
-        }
-        if !good || hosts > 1 { return false }
-        guard hosts == 1 else { return true }
-        let host = building.withValue(.host) { Array($0) } ?? []
-        if let authority = building.withValue(.authority, { Array($0) }) {
-            let same =
-                authority.count == host.count
-                && asciiEqualIgnoringCase(authority, host, count: host.count)
-            if !same { return false }
-        } else if !host.isEmpty {
-            host.withUnsafeBufferPointer { building.append(.authority, $0) }
-        }
-        building.remove(.host)
-        return true
-    }
-
-    /// HTTP/2 lets a client send one `cookie` in parts (RFC 9113 §8.2.3).
-    private func joinCookies() {
-        var joined: [UInt8] = []
-        building.forEach { name, _, value in
-            if name != .cookie { return }
-            if !joined.isEmpty { joined.append(contentsOf: [0x3B, 0x20]) }
-            joined.append(contentsOf: value)
-        }
-        joined.withUnsafeBufferPointer { building.set(.cookie, $0) }
+        // The caller is told at once: a stream whose both sides have ended closes without an error
+        // before the reset is sent.
+        let code: HTTPErrorCode = fault == .tooLarge ? .enhanceYourCalm : .protocolError
+        if isKnown(stream) { events.append(.reset(stream.id, code)) }
+        stream.isSilent = true
+        resetStream(stream.id, code)
     }
 
     fileprivate func dataArrived(_ id: StreamID, _ bytes: UnsafeBufferPointer<UInt8>) {
@@ -673,6 +595,108 @@ public final class HTTP2Connection: HTTPConnection {
 
 @available(*, unavailable)
 extension HTTP2Connection: Sendable {}
+
+/// A head while its fields arrive.
+private struct HTTP2HeadBuilder {
+    enum Fault {
+        case tooLarge, malformed
+    }
+
+    private var head = MessageHead()
+    private var bytes = 0
+    private var cookies = 0
+    var fault: Fault?
+
+    mutating func begin() {
+        head = MessageHead()
+        head.httpVersion = 20
+        head.reserve(fields: 16, bytes: 512)
+        bytes = 0
+        cookies = 0
+        fault = nil
+    }
+
+    mutating func add(
+        _ name: UnsafeBufferPointer<UInt8>, _ value: UnsafeBufferPointer<UInt8>,
+        _ limits: HTTPLimits
+    ) {
+        if fault != nil { return }
+        bytes += name.count + value.count + 4
+        if bytes > limits.maxHeaderBytes || head.fields.count >= limits.maxHeaderCount {
+            fault = .tooLarge
+            return
+        }
+        let token = HeaderName(name)
+        switch token {
+        case .status:
+            var status = 0
+            for digit in value where digit >= 48 && digit <= 57 {
+                status = (status * 10 + Int(digit - 48)) % 1000
+            }
+            head.status = status
+        case .connection, .keepAlive, .proxyConnection, .transferEncoding, .upgrade,
+            .http2Settings:
+            fault = .malformed
+        case .te:
+            head.append(.te, "trailers")
+        default:
+            if token == .cookie { cookies += 1 }
+            head.append(token: token, name: name, value: value)
+        }
+    }
+
+    mutating func take() -> MessageHead {
+        if cookies > 1 { joinCookies() }
+        var taken = MessageHead()
+        swap(&taken, &head)
+        return taken
+    }
+
+    /// Checks what nghttp2 does not, and makes `:authority` of a lone Host.
+    mutating func finishRequest() -> Bool {
+        var good = true
+        var hosts = 0
+        head.forEach { name, _, value in
+            switch name {
+            case .method:
+                good = good && ByteClass.all(value, ByteClass.isToken)
+            case .path:
+                good = good && !value.isEmpty && ByteClass.all(value, ByteClass.isTarget)
+            case .authority:
+                good = good && ByteClass.all(value, ByteClass.isAuthority)
+            case .host:
+                hosts += 1
+                good = good && ByteClass.all(value, ByteClass.isAuthority)
+            default:
+                break
+            }
+        }
+        if !good || hosts > 1 { return false }
+        guard hosts == 1 else { return true }
+        let host = head.withValue(.host) { Array($0) } ?? []
+        if let authority = head.withValue(.authority, { Array($0) }) {
+            let same =
+                authority.count == host.count
+                && asciiEqualIgnoringCase(authority, host, count: host.count)
+            if !same { return false }
+        } else if !host.isEmpty {
+            host.withUnsafeBufferPointer { head.append(.authority, $0) }
+        }
+        head.remove(.host)
+        return true
+    }
+
+    /// HTTP/2 lets a client send one `cookie` in parts (RFC 9113 §8.2.3).
+    private mutating func joinCookies() {
+        var joined: [UInt8] = []
+        head.forEach { name, _, value in
+            if name != .cookie { return }
+            if !joined.isEmpty { joined.append(contentsOf: [0x3B, 0x20]) }
+            joined.append(contentsOf: value)
+        }
+        joined.withUnsafeBufferPointer { head.set(.cookie, $0) }
+    }
+}
 
 /// Fills nghttp2's array of fields; the text is copied once, here, and once more by nghttp2.
 private struct HTTP2FieldList {

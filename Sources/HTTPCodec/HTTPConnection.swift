@@ -22,14 +22,16 @@ public import MeshBase
 /// After a `ProtocolViolation` of connection scope the output may hold a last reply or a GOAWAY;
 /// flush it and close.
 public protocol HTTPConnection: AnyObject {
-    /// Parses; events are queued. Bytes that it can't use yet (pipelining) it keeps.
+    /// Parses; events are queued. Bytes that it can't use yet (pipelining) it keeps. The bytes
+    /// must stay where they are until `nextEvent` has returned `nil`: body parts are slices of them.
     func receive(_ bytes: Span<UInt8>)
 
     /// The peer ended its direction: completes a body that is delimited by closing, or reports
     /// what was cut short.
     func receiveEnd()
 
-    /// The next event, or `nil`.
+    /// The next event, or `nil`. Ask also when an exchange was done, for a pipelined request, and
+    /// after `takeOutput`, for `.drained`.
     func nextEvent() -> HTTPEvent?
 
     /// Whether more input is welcome now; when `false`, stop reading until it is `true` again
@@ -54,7 +56,8 @@ public protocol HTTPConnection: AnyObject {
     /// Gives an exchange up: RST_STREAM, or for HTTP/1 the end of the connection.
     func reset(_ stream: StreamID, _ code: HTTPErrorCode)
 
-    /// Body bytes of a stream have left for good.
+    /// Body bytes of a stream have left for good. Those that never will are given back by `reset`,
+    /// also when the stream has ended.
     func consumed(_ count: Int, on stream: StreamID)
 
     /// Body bytes of this stream that wait inside for the peer's window.

@@ -34,7 +34,8 @@ struct EventText {
         }
         flush(end: false)
         switch event {
-        case .head(let id, let head, let end): lines.append("head \(id) \(text(head))\(ending(end))")
+        case .head(let id, let head, let end):
+            lines.append("head \(id) \(text(head))\(ending(end))")
         case .interim(let id, let head): lines.append("interim \(id) \(text(head))")
         case .trailers(let id, let head): lines.append("trailers \(id) \(text(head))")
         case .reset(let id, let code): lines.append("reset \(id) \(code)")
@@ -58,7 +59,8 @@ struct EventText {
         if head.status > 0 { parts.append("\(head.status)") }
         head.forEach { _, name, value in
             parts.append(
-                "\(String(decoding: name, as: UTF8.self))=\(String(decoding: value, as: UTF8.self))")
+                "\(String(decoding: name, as: UTF8.self))=\(String(decoding: value, as: UTF8.self))"
+            )
         }
         return parts.joined(separator: " ")
     }

@@ -99,7 +99,8 @@ struct HTTP1ServerTests {
             "1;\n\r\n", "0\r\nX\r\n\r\n", "0\r\n\n", "0\r\na b: c\r\n\r\n",
         ])
     func brokenChunk(chunk: String) {
-        let lines = served("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk)
+        let lines = served(
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk)
         #expect(lines.last == "violation 400")
         #expect(!lines.contains { $0.hasSuffix(" end") })
     }
@@ -490,7 +491,10 @@ struct HTTP1ClientTests {
                 "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi",
                 ["head 1 200 Content-Length=2", "body 1 hi end"], true
             ),
-            ("HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", ["head 1 200 Content-Length=0 end"], true),
+            (
+                "HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", ["head 1 200 Content-Length=0 end"],
+                true
+            ),
             ("HTTP/1.1 204 No\r\n\r\n", ["head 1 204 end"], true),
             (
                 "HTTP/1.1 304 x\r\nContent-Length: 5\r\n\r\n",
