@@ -54,9 +54,7 @@ public final class LibevLoop: IOLoop {
     }
 
     deinit {
-        resolver?.stop()
-        for mailbox in mailboxes { mailbox.stop(raw) }
-        for signal in signals { signal.stop(raw) }
+        close()
         ev_timer_stop(raw, timer)
         ev_prepare_stop(raw, prepare)
         ev_check_stop(raw, check)
@@ -80,6 +78,17 @@ public final class LibevLoop: IOLoop {
     /// Makes `run` return when the events at hand are handled.
     public func stop() {
         mesh_loop_break(raw)
+    }
+
+    /// Lets go of mailboxes and signals, whose handlers often hold the loop's owner and so the
+    /// loop. Posts are refused from then on. For when `run` has returned for the last time.
+    public func close() {
+        resolver?.stop()
+        resolver = nil
+        for mailbox in mailboxes { mailbox.stop(raw) }
+        mailboxes = []
+        for signal in signals { signal.stop(raw) }
+        signals = []
     }
 
     public func listen(
@@ -123,10 +132,6 @@ public final class LibevLoop: IOLoop {
 
     func keep(_ mailbox: MailboxReceiver) {
         mailboxes.append(mailbox)
-    }
-
-    func drop(_ mailbox: MailboxReceiver) {
-        mailboxes.removeAll { $0 === mailbox }
     }
 
     fileprivate func beginTurn() {
