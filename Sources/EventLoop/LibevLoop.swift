@@ -20,8 +20,8 @@ public final class LibevLoop: IOLoop {
     let raw: OpaquePointer
     /// Where every socket of the loop is read to, one at a time.
     let scratch: UnsafeMutableBufferPointer<UInt8>
-    /// Turns since the start, for tests.
-    private(set) var turns = 0
+    /// How often the loop woke since its start.
+    public private(set) var turns = 0
 
     private let prepare = UnsafeMutablePointer<ev_prepare>.allocate(capacity: 1)
     private let check = UnsafeMutablePointer<ev_check>.allocate(capacity: 1)
@@ -54,9 +54,7 @@ public final class LibevLoop: IOLoop {
     }
 
     deinit {
-        resolver?.stop()
-        for mailbox in mailboxes { mailbox.stop(raw) }
-        for signal in signals { signal.stop(raw) }
+        close()
         ev_timer_stop(raw, timer)
         ev_prepare_stop(raw, prepare)
         ev_check_stop(raw, check)
@@ -82,6 +80,17 @@ public final class LibevLoop: IOLoop {
         mesh_loop_break(raw)
     }
 
+    /// Lets go of mailboxes and signals, whose handlers often hold the loop's owner and so the
+    /// loop. Posts are refused from then on. For when `run` has returned for the last time.
+    public func close() {
+        resolver?.stop()
+        resolver = nil
+        for mailbox in mailboxes { mailbox.stop(raw) }
+        mailboxes = []
+        for signal in signals { signal.stop(raw) }
+        signals = []
+    }
+
     public func listen(
         _ address: SocketAddress, options: ListenOptions, acceptor: any StreamAcceptor
     ) throws(SocketError) -> any StreamListener {
@@ -91,16 +100,20 @@ public final class LibevLoop: IOLoop {
     public func connect(
         _ address: SocketAddress, options: ConnectOptions, handler: any ByteStreamHandler
     ) -> any ByteStream {
-        SocketStream(self, connectingTo: address, options, handler)
+        let (kernel, failure) = LibevKernel.connecting(self, to: address, options)
+        return SocketStream(
+            self, connecting: kernel, to: address, timeout: options.timeout, failure: failure,
+            handler: handler)
     }
 
     public func resolve(_ host: String, completion: @escaping ([SocketAddress]) -> Void) {
         if let literal = SocketAddress(ip: host, port: 0) {
-            atTurnEnd(LiteralAnswer(literal, completion))
+            atTurnEnd(Answered([literal], completion))
             return
         }
         if resolver == nil { resolver = Resolver(self) }
-        resolver?.ask(host, completion)
+        guard let resolver else { return atTurnEnd(Answered([], completion)) }
+        resolver.ask(host, completion)
     }
 
     public func atTurnEnd(_ task: any TurnEndTask) {
@@ -119,10 +132,6 @@ public final class LibevLoop: IOLoop {
 
     func keep(_ mailbox: MailboxReceiver) {
         mailboxes.append(mailbox)
-    }
-
-    func drop(_ mailbox: MailboxReceiver) {
-        mailboxes.removeAll { $0 === mailbox }
     }
 
     fileprivate func beginTurn() {
@@ -198,16 +207,16 @@ private func signalCame(_: OpaquePointer, _ watcher: UnsafeMutablePointer<ev_sig
     Unmanaged<SignalWatcher>.fromOpaque(watcher.pointee.data).takeUnretainedValue().handler()
 }
 
-private final class LiteralAnswer: TurnEndTask {
-    private let address: SocketAddress
+private final class Answered: TurnEndTask {
+    private let addresses: [SocketAddress]
     private let completion: ([SocketAddress]) -> Void
 
-    init(_ address: SocketAddress, _ completion: @escaping ([SocketAddress]) -> Void) {
-        self.address = address
+    init(_ addresses: [SocketAddress], _ completion: @escaping ([SocketAddress]) -> Void) {
+        self.addresses = addresses
         self.completion = completion
     }
 
     func turnEnded() {
-        completion([address])
+        completion(addresses)
     }
 }

@@ -13,7 +13,11 @@ public final class LoopThread: Sendable {
     public init(
         name: String, seed: UInt64, body: @escaping @Sendable (LibevLoop) -> Void
     ) throws(SocketError) {
-        thread = try startThread(name: name) { body(LibevLoop(seed: seed)) }
+        thread = try startThread(name: name) {
+            let loop = LibevLoop(seed: seed)
+            body(loop)
+            loop.close()
+        }
     }
 
     /// Waits until `body` has returned; called once.

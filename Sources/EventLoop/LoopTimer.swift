@@ -63,11 +63,13 @@ public final class TimerQueue {
         return heap.first?.time
     }
 
-    /// Fires all that is due, in order of time.
+    /// Fires all that is due, in order of time. What is started meanwhile waits for the next call,
+    /// so a timer that starts itself again for `now` cannot hold the loop.
     public func fireDue(now: Instant) {
+        let newest = nextOrder
         while true {
             settleTop()
-            guard let top = heap.first, top.time <= now else { return }
+            guard let top = heap.first, top.time <= now, top.order <= newest else { return }
             removeTop()
             top.timer.queuedAt = nil
             top.timer.fire()

@@ -10,13 +10,14 @@ final class Resolver {
     private var waiting: [Int: ([SocketAddress]) -> Void] = [:]
     private var nextNumber = 0
 
-    init(_ loop: LibevLoop) {
+    /// - Returns: `nil` when descriptors or threads are used up.
+    init?(_ loop: LibevLoop) {
         let answers = Mailbox<Answer>()
         questions = Questions(answers)
+        if !questions.start() { return nil }
         answers.receive(on: loop) { [weak self] answer in
             self?.waiting.removeValue(forKey: answer.number)?(answer.addresses)
         }
-        questions.start()
     }
 
     func ask(_ host: String, _ completion: @escaping ([SocketAddress]) -> Void) {
@@ -56,10 +57,13 @@ private final class Questions: Sendable {
         if semaphore >= 0 { _ = mesh_close(semaphore) }
     }
 
-    func start() {
-        guard semaphore >= 0 else { return }
-        let thread = try? startThread(name: "resolver") { self.answerAll() }
-        if let thread { pthread_detach(thread) }
+    func start() -> Bool {
+        guard semaphore >= 0 else { return false }
+        guard let thread = try? startThread(name: "resolver", body: { self.answerAll() }) else {
+            return false
+        }
+        pthread_detach(thread)
+        return true
     }
 
     /// `nil` ends the thread.

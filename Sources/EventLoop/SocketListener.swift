@@ -112,8 +112,9 @@ final class SocketListener: StreamListener {
     private func take(
         _ accepted: Socket, from peer: SocketAddress?, _ acceptor: any StreamAcceptor
     ) {
-        if address.family != .unix { SocketStream.setCommonOptions(accepted) }
-        let stream = SocketStream(loop, accepted: accepted, from: peer)
+        // A connection that is gone already refuses it; reading tells.
+        if address.family != .unix { try? accepted.set(.noDelay, 1) }
+        let stream = SocketStream(loop, accepted: LibevKernel(loop, accepted), from: peer)
         acceptor.accepted(
             stream, originalDestination: originalDestination(accepted, stream.localAddress))
         if stream.handler == nil { stream.close() }

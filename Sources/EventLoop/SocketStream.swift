@@ -1,5 +1,31 @@
 internal import CLibev
-internal import MeshBase
+public import MeshBase
+
+/// What a stream asks of the kernel: one connected socket. `LibevLoop` has real ones; a simulated
+/// network has its own, so that the very same stream runs on both.
+public protocol StreamKernel {
+    /// Where bytes are read to; one for each loop.
+    var scratch: UnsafeMutableBufferPointer<UInt8> { get }
+    var localAddress: SocketAddress? { get }
+
+    /// Keeps the stream alive and calls its `ready` from then on.
+    func attach(_ stream: SocketStream<Self>)
+    /// Calls it no more, and lets go of it at the end of the turn.
+    func detach(_ stream: SocketStream<Self>)
+    /// What `ready` shall be called for: level-triggered, all or none.
+    func wait(readable: Bool, writable: Bool)
+
+    /// - Returns: the number of bytes, 0 at the end, or -errno.
+    func receive(into buffer: UnsafeMutableBufferPointer<UInt8>) -> Int
+    /// - Returns: the number of bytes taken, 0 when there is no room, or -errno.
+    func send(_ bytes: UnsafeBufferPointer<UInt8>) -> Int
+    /// How a connect ended: 0 or an errno.
+    func takePendingError() -> Int32
+    func finishWriting()
+    func close()
+    /// Closes with a reset.
+    func reset()
+}
 
 /// One TCP or unix connection.
 ///
@@ -18,16 +44,15 @@ internal import MeshBase
 /// our last bytes on their way. So `close` sends the queue (for `flushLimit` at most), ends our
 /// direction, and reads and discards until the peer has ended its own or `lingerLimit` passed.
 /// The stream has then no handler; the loop keeps it until the descriptor is closed.
-final class SocketStream: ByteStream {
-    var handler: (any ByteStreamHandler)?
-    let remoteAddress: SocketAddress?
+public final class SocketStream<Kernel: StreamKernel>: ByteStream {
+    public var handler: (any ByteStreamHandler)?
+    public let remoteAddress: SocketAddress?
 
-    private let loop: LibevLoop
-    private let socket: Socket
-    private let io = UnsafeMutablePointer<ev_io>.allocate(capacity: 1)
+    private let loop: any IOLoop
+    private let kernel: Kernel
     private var phase: Phase
-    /// What `io` waits for now.
-    private var interest: Int32 = 0
+    private var waitsToRead = false
+    private var waitsToWrite = false
     private var queue = ByteBuffer()
     private var pauses: ReadPause = []
     private var sawEnd = false
@@ -49,101 +74,53 @@ final class SocketStream: ByteStream {
         case closed
     }
 
-    /// How long `close` tries to send what is queued.
-    static let flushLimit = Duration.seconds(5)
-    /// How long the peer may take to end its direction after that.
-    static let lingerLimit = Duration.seconds(2)
-
     /// A connection that was accepted. Its bytes wait until the loop's next turn.
-    init(_ loop: LibevLoop, accepted socket: Socket, from remoteAddress: SocketAddress?) {
+    public init(_ loop: any IOLoop, accepted kernel: Kernel, from remoteAddress: SocketAddress?) {
         self.loop = loop
-        self.socket = socket
+        self.kernel = kernel
         self.remoteAddress = remoteAddress
         phase = .open
-        startWatching()
+        kernel.attach(self)
         updateInterest()
     }
 
-    /// Starts a connection; also what fails at once is told at the end of the turn.
-    init(
-        _ loop: LibevLoop, connectingTo address: SocketAddress, _ options: ConnectOptions,
-        _ handler: any ByteStreamHandler
+    /// A connection that was started, or that failed to be: also that is told later in the turn.
+    public init(
+        _ loop: any IOLoop, connecting kernel: Kernel, to address: SocketAddress,
+        timeout: Duration, failure: TransportFailure?, handler: any ByteStreamHandler
     ) {
         self.loop = loop
+        self.kernel = kernel
         self.remoteAddress = address
         self.handler = handler
+        self.failure = failure
         phase = .connecting
-        var socket = Socket(descriptor: -1)
-        do throws(SocketError) {
-            socket = try Socket(address.family, for: address)
-            try SocketStream.prepare(socket, address, options)
-            try socket.connect(address)
-        } catch {
-            failure = error.transportFailure(connecting: true)
-        }
-        self.socket = socket
-        startWatching()
-        if failure != nil {
+        kernel.attach(self)
+        if failure == nil {
+            updateInterest()
+            startTimer(timeout)
+        } else {
             loop.atTurnEnd(self)
-            return
         }
-        updateInterest()
-        startTimer(options.timeout)
     }
 
-    deinit {
-        io.deallocate()
-    }
-
-    /// TCP options that both kinds of connections have.
-    static func setCommonOptions(_ socket: Socket) {
-        // A connection that is already gone refuses them; reading will tell.
-        try? socket.set(.noDelay, 1)
-    }
-
-    private static func prepare(
-        _ socket: Socket, _ address: SocketAddress, _ options: ConnectOptions
-    ) throws(SocketError) {
-        if address.family != .unix {
-            try socket.set(.noDelay, 1, for: address)
-            if let limit = options.userTimeout {
-                try socket.set(.userTimeoutMilliseconds, clamped(limit.milliseconds), for: address)
-            }
-            if let idle = options.keepAlive {
-                let seconds = clamped(idle.components.seconds)
-                try socket.set(.keepAlive, 1, for: address)
-                try socket.set(.keepAliveIdleSeconds, seconds, for: address)
-                try socket.set(.keepAliveIntervalSeconds, max(1, seconds / 3), for: address)
-                try socket.set(.keepAliveProbes, 3, for: address)
-            }
-        }
-        if let source = options.source { try socket.bind(source) }
-    }
-
-    /// Positive and within what the kernel takes for times.
-    private static func clamped(_ value: Int64) -> Int32 {
-        Int32(truncatingIfNeeded: min(max(value, 1), 32_767_000))
-    }
-
-    var localAddress: SocketAddress? {
-        if knownLocalAddress == nil, socket.descriptor >= 0, phase != .closed {
-            knownLocalAddress = socket.localAddress
-        }
+    public var localAddress: SocketAddress? {
+        if knownLocalAddress == nil, phase != .closed { knownLocalAddress = kernel.localAddress }
         return knownLocalAddress
     }
 
     // MARK: Writing
 
-    var queuedBytes: Int { queue.count }
+    public var queuedBytes: Int { queue.count }
 
-    func write(_ bytes: Span<UInt8>) {
+    public func write(_ bytes: Span<UInt8>) {
         guard phase == .open || phase == .connecting, !finishing, failure == nil else { return }
         bytes.withUnsafeBufferPointer { bytes in
             guard phase == .open, queue.isEmpty else {
                 queue.append(bytes)
                 return
             }
-            let sent = socket.send(bytes)
+            let sent = kernel.send(bytes)
             if sent < 0 { return failLater(sent) }
             hasSent = true
             if sent < bytes.count {
@@ -151,17 +128,17 @@ final class SocketStream: ByteStream {
                 updateInterest()
             }
         }
-        if queue.count > SocketStream.writeLimit { wasFull = true }
+        if queue.count > Self.writeLimit { wasFull = true }
     }
 
-    func finish() {
+    public func finish() {
         guard phase == .open || phase == .connecting, !finishing else { return }
         finishing = true
-        if phase == .open, queue.isEmpty, failure == nil { socket.finishWriting() }
+        if phase == .open, queue.isEmpty, failure == nil { kernel.finishWriting() }
     }
 
     private func flush() {
-        let sent = queue.withBytes { socket.send($0) }
+        let sent = queue.withBytes { kernel.send($0) }
         if sent < 0 { return failLater(sent) }
         hasSent = true
         queue.consume(sent)
@@ -169,9 +146,9 @@ final class SocketStream: ByteStream {
             queue.shrink()
             updateInterest()
             if phase == .flushing { return linger() }
-            if finishing { socket.finishWriting() }
+            if finishing { kernel.finishWriting() }
         }
-        if wasFull, queue.count < SocketStream.writeLimit / 2 {
+        if wasFull, queue.count < Self.writeLimit / 2 {
             wasFull = false
             handler?.streamDrained()
         }
@@ -179,60 +156,60 @@ final class SocketStream: ByteStream {
 
     // MARK: Reading
 
-    func pauseReading(_ reason: ReadPause) {
+    public func pauseReading(_ reason: ReadPause) {
         pauses.insert(reason)
         updateInterest()
     }
 
-    func resumeReading(_ reason: ReadPause) {
+    public func resumeReading(_ reason: ReadPause) {
         pauses.remove(reason)
         updateInterest()
     }
 
     private func read() {
-        let count = socket.receive(into: loop.scratch)
+        let count = kernel.receive(into: kernel.scratch)
         if count > 0 {
-            handler?.streamReceived(UnsafeBufferPointer(rebasing: loop.scratch[..<count]).span)
+            handler?.streamReceived(UnsafeBufferPointer(rebasing: kernel.scratch[..<count]).span)
         } else if count == 0 {
             sawEnd = true
             updateInterest()
             handler?.streamReceivedEnd()
-        } else if count != -Int(EAGAIN) {
+        } else if count != wouldBlock {
             fail(SocketError(operation: "recv", errno: Int32(-count)))
         }
     }
 
     // MARK: Ending
 
-    func close() {
+    public func close() {
         guard phase == .open || phase == .connecting else { return }
         handler = nil
         guard phase == .open, failure == nil else { return release { $0.close() } }
         if queue.isEmpty { return linger() }
         phase = .flushing
         updateInterest()
-        startTimer(SocketStream.flushLimit)
+        startTimer(flushLimit)
     }
 
-    func abort() {
+    public func abort() {
         guard phase == .open || phase == .connecting else { return }
         handler = nil
         release { $0.reset() }
     }
 
     private func linger() {
-        if !finishing { socket.finishWriting() }
+        if !finishing { kernel.finishWriting() }
         if sawEnd || !hasSent { return release { $0.close() } }
         phase = .lingering
         updateInterest()
-        startTimer(SocketStream.lingerLimit)
+        startTimer(lingerLimit)
     }
 
     /// Reads and throws away, a bounded amount for each event.
     private func discard() {
         for _ in 0..<16 {
-            let count = socket.receive(into: loop.scratch)
-            if count == -Int(EAGAIN) { return }
+            let count = kernel.receive(into: kernel.scratch)
+            if count == wouldBlock { return }
             if count <= 0 {
                 sawEnd = true
                 if phase == .lingering || count < 0 { return release { $0.close() } }
@@ -263,57 +240,55 @@ final class SocketStream: ByteStream {
     }
 
     /// Gives the descriptor back, once. The loop lets go of the stream at the end of the turn.
-    private func release(_ close: (Socket) -> Void) {
+    private func release(_ close: (Kernel) -> Void) {
         phase = .closed
         queue.removeAll()
         queue.shrink()
-        ev_io_stop(loop.raw, io)
-        interest = 0
         timer?.stop()
         timer = nil
-        if socket.descriptor >= 0 { close(socket) }
-        loop.freeLater(self)
-        Unmanaged.passUnretained(self).release()
+        kernel.detach(self)
+        close(kernel)
     }
 
     // MARK: Watching
 
-    private func startWatching() {
-        mesh_io_init(io, ioReady, socket.descriptor, 0, Unmanaged.passRetained(self).toOpaque())
-    }
-
     private func updateInterest() {
-        var wanted: Int32 = 0
+        var read = false
+        var write = false
         switch phase {
-        case .connecting: wanted = writable
+        case .connecting: write = true
         case .open where failure == nil:
-            if !sawEnd, pauses.isEmpty { wanted |= readable }
-            if !queue.isEmpty { wanted |= writable }
-        case .flushing: wanted = sawEnd ? writable : readable | writable
-        case .lingering: wanted = readable
+            read = !sawEnd && pauses.isEmpty
+            write = !queue.isEmpty
+        case .flushing:
+            read = !sawEnd
+            write = true
+        case .lingering: read = true
         case .open, .closed: break
         }
-        if wanted == interest { return }
-        interest = wanted
-        mesh_io_wait(loop.raw, io, wanted)
+        if read == waitsToRead, write == waitsToWrite { return }
+        waitsToRead = read
+        waitsToWrite = write
+        kernel.wait(readable: read, writable: write)
     }
 
-    fileprivate func ready(_ events: Int32) {
+    /// The kernel has bytes or room, or the connection ended; one or both are true.
+    public func ready(readable: Bool, writable: Bool) {
         switch phase {
         case .connecting: connectEnded()
         case .open:
-            if events & readable != 0, interest & readable != 0 { read() }
-            if events & writable != 0, phase == .open, !queue.isEmpty { flush() }
+            if readable, waitsToRead { read() }
+            if writable, phase == .open, !queue.isEmpty { flush() }
         case .flushing:
-            if events & readable != 0, !sawEnd { discard() }
-            if events & writable != 0, phase == .flushing { flush() }
+            if readable, !sawEnd { discard() }
+            if writable, phase == .flushing { flush() }
         case .lingering: discard()
         case .closed: break
         }
     }
 
     private func connectEnded() {
-        let errno = socket.takePendingError()
+        let errno = kernel.takePendingError()
         if errno != 0 { return fail(SocketError(operation: "connect", errno: errno)) }
         timer?.stop()
         timer = nil
@@ -324,7 +299,7 @@ final class SocketStream: ByteStream {
         if !queue.isEmpty {
             flush()
         } else if finishing {
-            socket.finishWriting()
+            kernel.finishWriting()
         }
     }
 
@@ -348,14 +323,14 @@ final class SocketStream: ByteStream {
 
 extension SocketStream: TurnEndTask {
     /// Tells a failure that was found inside a call. Bytes that came before it are told first.
-    func turnEnded() {
+    public func turnEnded() {
         guard let failure, phase == .open || phase == .connecting else { return }
         var rounds = 0
         while phase == .open, !sawEnd, pauses.isEmpty, rounds < 16 {
             rounds += 1
-            let count = socket.receive(into: loop.scratch)
+            let count = kernel.receive(into: kernel.scratch)
             if count <= 0 { break }
-            handler?.streamReceived(UnsafeBufferPointer(rebasing: loop.scratch[..<count]).span)
+            handler?.streamReceived(UnsafeBufferPointer(rebasing: kernel.scratch[..<count]).span)
         }
         if phase != .closed { tellClosed(failure) }
     }
@@ -363,9 +338,9 @@ extension SocketStream: TurnEndTask {
 
 @available(*, unavailable) extension SocketStream: Sendable {}
 
-private let readable = Int32(EV_READ)
-private let writable = Int32(EV_WRITE)
+/// How long `close` tries to send what is queued.
+private let flushLimit = Duration.seconds(5)
+/// How long the peer may take to end its direction after that.
+private let lingerLimit = Duration.seconds(2)
 
-private func ioReady(_: OpaquePointer, _ watcher: UnsafeMutablePointer<ev_io>, _ events: Int32) {
-    Unmanaged<SocketStream>.fromOpaque(watcher.pointee.data).takeUnretainedValue().ready(events)
-}
+private let wouldBlock = -Int(EAGAIN)
