@@ -1,0 +1,289 @@
+import EventLoop
+import HTTPCodec
+import MTLS
+import MeshBase
+import MeshConfig
+import Observability
+
+/// One client's HTTP connection, and the exchanges that are open on it.
+///
+/// It lives from the moment its filter chain is chosen. The layers below are a `ByteStream` and an
+/// `HTTPConnection`; it turns their events into calls on its exchanges, and writes all output of a
+/// turn at once. It keeps the listener's configuration that it began with; routes are looked up
+/// anew for each request.
+final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
+    let worker: Worker
+    let manager: HTTPManager
+    let number: UInt64
+    private(set) var stream: (any ByteStream)?
+    private var codec: (any HTTPConnection)?
+    private var exchanges = StreamTable<Exchange>()
+    private var isDirty = false
+    private var idleTimer: LoopTimer?
+    private var drainTimer: LoopTimer?
+    private var isDraining = false
+    private var hasEnded = false
+
+    /// Who is at the other end, once TLS is up.
+    private(set) var tls: PeerDetails?
+    let remoteAddress: SocketAddress?
+    let localAddress: SocketAddress?
+
+    init(worker: Worker, manager: HTTPManager, stream: any ByteStream, traits: ConnectionTraits) {
+        self.worker = worker
+        self.manager = manager
+        self.stream = stream
+        remoteAddress = traits.source
+        localAddress = traits.destination
+        number = worker.nextConnectionNumber()
+        stream.handler = self
+        manager.opened(self)
+    }
+
+    /// Plaintext: begins at once. Over TLS it begins with `streamConnected`.
+    func begin(with firstBytes: Span<UInt8>) {
+        if manager.config.codec != .auto { makeCodec(http2: manager.config.codec == .http2) }
+        if firstBytes.count > 0 { streamReceived(firstBytes) }
+        restIdle()
+    }
+
+    // MARK: What the stream says
+
+    func streamConnected() {
+        guard let tlsStream = stream as? TLSStream else { return }
+        tls = tlsStream.peerDetails
+        switch manager.config.codec {
+        case .http1: makeCodec(http2: false)
+        case .http2: makeCodec(http2: true)
+        case .auto:
+            if let name = tlsStream.negotiatedProtocol { makeCodec(http2: name == "h2") }
+        }
+        restIdle()
+    }
+
+    func streamReceived(_ bytes: Span<UInt8>) {
+        if codec == nil { makeCodec(http2: DownstreamConnection.beginsLikeHTTP2(bytes)) }
+        manager.metrics.received(bytes.count)
+        codec?.receive(bytes)
+        takeEvents()
+        markDirty()
+    }
+
+    func streamReceivedEnd() {
+        hasEnded = true
+        codec?.receiveEnd()
+        takeEvents()
+        markDirty()
+    }
+
+    func streamDrained() {
+        for exchange in exchanges.all() { exchange.downstreamDrained() }
+    }
+
+    func streamClosed(_ failure: TransportFailure) {
+        stream = nil
+        end()
+    }
+
+    // MARK: What exchanges do
+
+    func send(_ head: MessageHead, on id: StreamID, endStream: Bool) {
+        codec?.sendResponse(head, on: id, endStream: endStream)
+        markDirty()
+    }
+
+    /// - Returns: `false` when the exchange should wait for `downstreamDrained`.
+    func sendBody(_ bytes: Span<UInt8>, on id: StreamID, endStream: Bool) -> Bool {
+        guard let codec, let stream else { return true }
+        let roomInside = codec.sendBody(bytes, on: id, endStream: endStream)
+        markDirty()
+        return roomInside && stream.queuedBytes < DownstreamConnection.writeLimit
+    }
+
+    func sendTrailers(_ trailers: MessageHead, on id: StreamID) {
+        codec?.sendTrailers(trailers, on: id)
+        markDirty()
+    }
+
+    func consumed(_ count: Int, on id: StreamID) {
+        codec?.consumed(count, on: id)
+        markDirty()
+    }
+
+    func reset(_ id: StreamID, _ code: HTTPErrorCode) {
+        codec?.reset(id, code)
+        markDirty()
+    }
+
+    /// The exchange is over, in whichever way.
+    func finished(_ id: StreamID) {
+        exchanges.remove(id)
+        if exchanges.isEmpty { restIdle() }
+        markDirty()
+    }
+
+    /// This hop's element of `x-forwarded-client-cert`; `nil` without a verified client certificate.
+    var forwardedElement: String? {
+        guard let tls, tls.isVerified else { return nil }
+        var parts: [String] = []
+        if let hash = tls.certificateHash { parts.append("Hash=\(hash)") }
+        if manager.config.xfccSubject, let subject = tls.subject {
+            parts.append("Subject=\"\(subject)\"")
+        }
+        if manager.config.xfccURI, let uri = tls.uri { parts.append("URI=\(uri)") }
+        if manager.config.xfccDNS { parts += tls.dnsNames.map { "DNS=\($0)" } }
+        return parts.joined(separator: ";")
+    }
+
+    var isHTTP2: Bool { codec is HTTP2Connection }
+    var openExchanges: Int { exchanges.count }
+
+    // MARK: Draining
+
+    /// Ends the connection gracefully: HTTP/2 in two steps with `drainTimeout` between them, so
+    /// that requests on their way are not lost; HTTP/1 with the next response.
+    func drain() {
+        if isDraining { return }
+        isDraining = true
+        guard let codec else {
+            close()
+            return
+        }
+        codec.shutDown()
+        markDirty()
+        if isHTTP2 {
+            let timer = LoopTimer(worker.loop.timers) { [unowned self] in
+                self.codec?.shutDown()
+                markDirty()
+            }
+            timer.start(at: worker.loop.now + min(manager.config.drainTimeout, .seconds(1)))
+            drainTimer = timer
+        } else if exchanges.isEmpty {
+            close()
+        }
+    }
+
+    func turnEnded() {
+        isDirty = false
+        // A response that ended may have let the next pipelined request in.
+        takeEvents()
+        guard let codec, let stream else { return }
+        if codec.hasOutput {
+            worker.clusters.flush(codec, to: stream) { manager.metrics.sent($0) }
+        }
+        if codec.wantsInput {
+            stream.resumeReading(.codecFull)
+        } else {
+            stream.pauseReading(.codecFull)
+        }
+        if exchanges.isEmpty, codec.isFinished || hasEnded { close() }
+    }
+
+    // MARK: Inside
+
+    private static let writeLimit = 256 * 1024
+
+    private func markDirty() {
+        if isDirty || stream == nil { return }
+        isDirty = true
+        worker.loop.atTurnEnd(self)
+    }
+
+    private func makeCodec(http2: Bool) {
+        let config = manager.config
+        var limits = HTTPLimits()
+        limits.maxHeaderBytes = config.maxRequestHeadersBytes
+        limits.maxHeaderCount = config.maxRequestHeaders
+        limits.maxConcurrentStreams = config.maxConcurrentStreams
+        limits.streamWindow = config.initialStreamWindow
+        limits.connectionWindow = config.initialConnectionWindow
+        let scheme: StaticString = tls == nil ? "http" : "https"
+        codec =
+            http2
+            ? HTTP2Connection(role: .server, limits: limits)
+            : HTTP1Connection(role: .server, limits: limits, scheme: scheme)
+        if isDraining { codec?.shutDown() }
+        markDirty()
+    }
+
+    /// RFC 9113 §3.4: the client's connection preface begins like this and no HTTP/1 request does.
+    private static func beginsLikeHTTP2(_ bytes: Span<UInt8>) -> Bool {
+        let preface: StaticString = "PRI * HTTP/2.0"
+        let count = min(bytes.count, preface.utf8CodeUnitCount)
+        for index in 0..<count where bytes[index] != preface.utf8Start[index] { return false }
+        return count >= 3
+    }
+
+    private func takeEvents() {
+        while let event = codec?.nextEvent() {
+            switch event {
+            case .head(let id, let head, let end):
+                let exchange = worker.makeExchange()
+                exchanges.insert(exchange, at: id)
+                idleTimer?.stop()
+                exchange.begin(head, endStream: end, id: id, on: self)
+            case .body(let id, let bytes, let end):
+                if let exchange = exchanges[id] {
+                    exchange.requestBody(bytes, endStream: end)
+                } else {
+                    codec?.consumed(bytes.count, on: id)
+                }
+            case .trailers(let id, let trailers):
+                exchanges[id]?.requestTrailers(trailers)
+            case .reset(let id, let code):
+                exchanges[id]?.downstreamReset(code)
+            case .drained(let id):
+                exchanges[id]?.downstreamDrained()
+            case .violation(let violation):
+                violated(violation)
+                return
+            case .interim, .goAway, .pong:
+                break
+            }
+        }
+    }
+
+    private func violated(_ violation: ProtocolViolation) {
+        manager.metrics.protocolError()
+        worker.log.debug(
+            "downstream protocol error", ["connection": "\(number)", "reason": violation.reason])
+        if let codec, let stream, codec.hasOutput {
+            worker.clusters.flush(codec, to: stream) { manager.metrics.sent($0) }
+        }
+        close()
+    }
+
+    private func restIdle() {
+        let idle = manager.config.idleTimeout
+        guard idle > .zero else { return }
+        if idleTimer == nil {
+            idleTimer = LoopTimer(worker.loop.timers) { [unowned self] in idled() }
+        }
+        idleTimer?.start(at: worker.loop.now + idle)
+    }
+
+    private func idled() {
+        if exchanges.isEmpty { drain() }
+        if exchanges.isEmpty { close() }
+    }
+
+    private func close() {
+        if let codec, let stream, codec.hasOutput {
+            worker.clusters.flush(codec, to: stream) { manager.metrics.sent($0) }
+        }
+        stream?.close()
+        stream = nil
+        end()
+    }
+
+    private func end() {
+        codec = nil
+        idleTimer?.stop()
+        idleTimer = nil
+        drainTimer?.stop()
+        drainTimer = nil
+        for exchange in exchanges.all() { exchange.downstreamClosed() }
+        exchanges.removeAll()
+        manager.closed(self)
+    }
+}

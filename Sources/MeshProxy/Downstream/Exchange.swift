@@ -1,0 +1,663 @@
+import EventLoop
+import HTTPCodec
+import LoadBalancer
+import MeshBase
+import MeshConfig
+import Observability
+
+/// One request and its response: chosen route, attempts, body bytes both ways, time limits, and in the
+/// end the log line.
+///
+/// `begin` reads as the walk in docs/ARCHITECTURE.md: route, filters, then `attempt`, which picks an
+/// endpoint and leases a connection. Until a response head has been passed on everything can be
+/// tried again elsewhere; `RetryState` decides. After that it is a relay.
+///
+/// **Bytes.** What a side delivered is given back to it (`consumed`) only when the other side took
+/// it and had room; what is owed is remembered. So a slow reader shuts the window of a fast
+/// writer, whatever the protocols.
+///
+/// **Time.** An exchange is used again for later requests, and its timers with it: a deadline
+/// that moves forward costs one store.
+final class Exchange: UpstreamCaller {
+    private unowned let worker: Worker
+    private var downstream: DownstreamConnection?
+    private var id: StreamID = 0
+
+    private var request = MessageHead()
+    private var requestTrailers: MessageHead?
+    private var requestIsComplete = false
+    /// Body bytes for the attempt that has no connection yet, or for another attempt.
+    private var replay = ByteBuffer()
+    private var canReplay = true
+    private var owedToDownstream = 0
+    private var owedToUpstream = 0
+
+    private var route: CompiledRoute?
+    private var virtualHost: CompiledVirtualHost?
+    private var choice: ClusterChoice?
+    private var action: ForwardAction?
+    private var cluster: UpstreamCluster?
+    private var picked: Pick?
+    private var host: Host? { picked?.host }
+    private var pool: UpstreamPool?
+    private var upstream: UpstreamConnection?
+    private var upstreamID: StreamID = 0
+    private var retry = RetryState()
+    private var attempted: [Host] = []
+    private var holdsRetryBudget = false
+
+    private var responseHasBegun = false
+    private var responseIsComplete = false
+    private var isFinished = true
+
+    private var log = AccessLogRecord()
+    private var began = Instant.zero
+    private var attemptBegan = Instant.zero
+    private var deadline: LoopTimer?
+    private var attemptTimer: LoopTimer?
+    private var idleTimer: LoopTimer?
+
+    /// Bytes of a request body that are kept for another attempt.
+    private static let replayLimit = 64 * 1024
+
+    init(worker: Worker) {
+        self.worker = worker
+    }
+
+    // MARK: The request
+
+    func begin(
+        _ head: MessageHead, endStream: Bool, id: StreamID, on downstream: DownstreamConnection
+    ) {
+        self.downstream = downstream
+        self.id = id
+        request = head
+        requestIsComplete = endStream
+        isFinished = false
+        began = worker.loop.now
+        let manager = downstream.manager
+        manager.metrics.requestBegan()
+        touchIdle()
+
+        RequestHeaders.prepare(
+            &request, config: manager.config, connection: downstream, random: &worker.random)
+        guard let routes = manager.routes else {
+            reply(.noRoute("no route configuration yet"))
+            return
+        }
+        let isTLS = downstream.tls != nil
+        switch routes.match(request, isTLS: isTLS, random: &worker.random) {
+        case .none(let miss):
+            reply(.noRoute(miss.description))
+        case .redirectToTLS:
+            redirect(to: RedirectTarget.https(for: request), status: 301)
+        case .route(let route, let virtualHost):
+            self.route = route
+            self.virtualHost = virtualHost
+            switch route.configuration.action {
+            case .redirect(let action):
+                let target = route.redirectTarget(for: request, isTLS: isTLS)
+                redirect(to: target ?? "/", status: action.status)
+            case .respond(let response):
+                respondDirectly(response)
+            case .forward(let action):
+                self.action = action
+                forwardTo(route, action, virtualHost)
+            }
+        }
+    }
+
+    func requestBody(_ bytes: UnsafeBufferPointer<UInt8>, endStream: Bool) {
+        touchIdle()
+        log.bytesReceived += bytes.count
+        requestIsComplete = endStream
+        guard !isFinished, !responseIsComplete else {
+            downstream?.consumed(bytes.count, on: id)
+            return
+        }
+        if canReplay {
+            if replay.count + bytes.count <= Exchange.replayLimit || upstream == nil {
+                replay.append(bytes)
+            } else {
+                canReplay = false
+                replay = ByteBuffer()
+            }
+        }
+        if let upstream {
+            pass(bytes.span, endStream: endStream, to: upstream, owing: bytes.count)
+        } else {
+            owedToDownstream += bytes.count
+        }
+        if endStream { requestEnded() }
+    }
+
+    func requestTrailers(_ trailers: MessageHead) {
+        requestIsComplete = true
+        requestTrailers = trailers
+        if let upstream { upstream.sendTrailers(trailers, on: upstreamID) }
+        requestEnded()
+    }
+
+    func downstreamReset(_ code: HTTPErrorCode) {
+        log.flags.insert(.downstreamConnectionTermination)
+        log.details = "downstream_remote_reset"
+        finish()
+    }
+
+    func downstreamClosed() {
+        log.flags.insert(.downstreamConnectionTermination)
+        log.details = "downstream_remote_disconnect"
+        downstream = nil
+        finish()
+    }
+
+    func downstreamDrained() {
+        guard let upstream, owedToUpstream > 0 else { return }
+        upstream.consumed(owedToUpstream, on: upstreamID)
+        owedToUpstream = 0
+    }
+
+    // MARK: Attempts
+
+    private func forwardTo(
+        _ route: CompiledRoute, _ action: ForwardAction, _ virtualHost: CompiledVirtualHost
+    ) {
+        choice = route.chooseCluster(for: request, random: &worker.random)
+        let name: String
+        switch choice {
+        case .cluster(let given), .weighted(let given, index: _): name = given
+        case .headerMissing, nil: name = ""
+        }
+        guard let cluster = worker.clusters[name] else {
+            reply(.noCluster(name, status: action.clusterNotFoundStatus))
+            return
+        }
+        guard cluster.admitRequest() else {
+            reply(.overflow("too many requests to \(name)"))
+            return
+        }
+        self.cluster = cluster
+        route.rewritePath(of: &request)
+        retry = RetryState(
+            policy: action.retryPolicy ?? virtualHost.configuration.retryPolicy,
+            isIdempotent: RequestHeaders.isIdempotent(request))
+        if requestIsComplete { requestEnded() }
+        attempt()
+    }
+
+    /// Sends the request to an endpoint that has not been tried yet.
+    private func attempt() {
+        guard let cluster, !isFinished else { return }
+        attemptBegan = worker.loop.now
+        log.attemptCount += 1
+        switch cluster.pick(attempted: attempted, key: nil) {
+        case .none(let reason):
+            failed(
+                TransportFailure(.unreachable, detail: reason), reason: reason, unprocessed: true,
+                hadEndpoint: false)
+        case .host(let pick):
+            picked = pick
+            let pool = cluster.pool(to: pick.host, downstreamIsHTTP2: downstream?.isHTTP2 ?? false)
+            self.pool = pool
+            if pool.waitingCount >= cluster.config.circuitBreakers.maxPendingRequests {
+                leaseFailed(
+                    UpstreamFailure(
+                        transport: TransportFailure(.exhausted, detail: "too many pending requests"),
+                        unprocessed: true, overflow: true))
+                return
+            }
+            startAttemptTimer()
+            if let connection = pool.lease(for: self) { leased(connection) }
+        }
+    }
+
+    func leased(_ connection: UpstreamConnection) {
+        guard let host, !isFinished else { return }
+        var head = request
+        finishHead(&head, host)
+        let body = replay.count
+        let endsNow = requestIsComplete && body == 0 && requestTrailers == nil
+        guard let stream = connection.send(head, endStream: endsNow, for: self) else {
+            // It filled up since it was offered.
+            if let other = pool?.lease(for: self), other !== connection { leased(other) }
+            return
+        }
+        upstream = connection
+        upstreamID = stream
+        pool = nil
+        if body > 0 {
+            let ends = requestIsComplete && requestTrailers == nil
+            let owed = owedToDownstream
+            owedToDownstream = 0
+            replay.withBytes { pass($0.span, endStream: ends, to: connection, owing: owed) }
+        }
+        if let requestTrailers { connection.sendTrailers(requestTrailers, on: stream) }
+        if !requestIsComplete, replay.count > Exchange.replayLimit {
+            canReplay = false
+            replay = ByteBuffer()
+        }
+    }
+
+    func leaseFailed(_ failure: UpstreamFailure) {
+        pool = nil
+        if failure.overflow {
+            releaseHost(.neutral)
+            reply(.overflow(failure.transport.detail))
+            return
+        }
+        failed(
+            failure.transport, reason: failure.transport.kind.word, unprocessed: true,
+            hadEndpoint: true)
+    }
+
+    func upstreamReset(_ failure: UpstreamFailure) {
+        upstream = nil
+        if responseHasBegun {
+            log.flags.insert(.upstreamConnectionTermination)
+            log.details = "upstream_reset_after_response_started{\(failure.transport.kind.word)}"
+            log.transportFailure = failure.transport.detail
+            releaseHost(.failed(failure.transport))
+            if let downstream { downstream.reset(id, .internalError) }
+            finish()
+            return
+        }
+        failed(
+            failure.transport, reason: failure.transport.kind.word,
+            unprocessed: failure.unprocessed, hadEndpoint: true)
+    }
+
+    /// An attempt ended before its response: another endpoint, or a reply of our own.
+    private func failed(
+        _ failure: TransportFailure, reason: String, unprocessed: Bool, hadEndpoint: Bool
+    ) {
+        attemptTimer?.stop()
+        noteAttempt(reason)
+        if let host { attempted.append(host) }
+        if hadEndpoint { releaseHost(.failed(failure)) }
+        log.transportFailure = failure.detail
+        let evidence: RetryState.Evidence =
+            hadEndpoint ? .transport(failure, unprocessed: unprocessed) : .noEndpoint
+        if retryLater(evidence) { return }
+        reply(hadEndpoint ? .upstreamFailed(failure, connected: !unprocessed) : .noEndpoint(reason))
+    }
+
+    /// - Returns: whether another attempt has been arranged.
+    private func retryLater(_ evidence: RetryState.Evidence) -> Bool {
+        guard let cluster, canReplay || evidence.nothingWasSent else { return false }
+        switch retry.decide(evidence, now: worker.loop.now, random: &worker.random) {
+        case .giveUp:
+            return false
+        case .retry(let time):
+            if !holdsRetryBudget {
+                guard cluster.admitRetry() else {
+                    log.flags.insert(.upstreamOverflow)
+                    return false
+                }
+                holdsRetryBudget = true
+            }
+            cluster.metrics.retried()
+            if time <= worker.loop.now {
+                attempt()
+            } else {
+                attemptTimerStarted(at: time, .retry)
+            }
+            return true
+        }
+    }
+
+    // MARK: The response
+
+    func responseInterim(_ head: MessageHead) {
+        touchIdle()
+        // 101 would change the protocol, which neither side has asked for.
+        if head.status != 101 { downstream?.send(head, on: id, endStream: false) }
+    }
+
+    func responseHead(_ head: MessageHead, endStream: Bool) {
+        touchIdle()
+        guard let downstream, let cluster else { return }
+        cluster.metrics.responded(head.status, took: worker.loop.now - attemptBegan)
+        if retry.wants(head), retryLater(after: head, endStream: endStream) { return }
+
+        noteAttempt(nil)
+        retry.settle()
+        responseHasBegun = true
+        attemptTimer?.stop()
+        replay.removeAll()
+        replay.shrink()
+        canReplay = false
+        var head = head
+        ResponseHeaders.finish(
+            &head, manager: downstream.manager, serviceTime: worker.loop.now - attemptBegan,
+            date: worker.date)
+        applyResponseChanges(&head)
+        log.status = head.status
+        if downstream.manager.wantsLog { log.response = head }
+        responseIsComplete = endStream
+        downstream.send(head, on: id, endStream: endStream)
+        if endStream { responseEnded() }
+    }
+
+    /// Tries again after a response that the policy does not want.
+    /// - Returns: whether this response has been dealt with.
+    private func retryLater(after head: MessageHead, endStream: Bool) -> Bool {
+        guard canReplay || replay.isEmpty && requestIsComplete else { return false }
+        let (oldPick, oldUpstream, oldID) = (picked, upstream, upstreamID)
+        noteAttempt("\(head.status)")
+        if let oldPick { attempted.append(oldPick.host) }
+        // The old attempt is ended first: what comes next may use the same connection.
+        picked = nil
+        upstream = nil
+        if !endStream { oldUpstream?.reset(oldID, .cancel) }
+        if let oldPick { cluster?.release(oldPick, .responded) }
+        if retryLater(.response(head)) { return true }
+        if endStream { return false }
+        // Its body was cut off: it can only be passed on without.
+        reply(.upstreamStatus(head))
+        return true
+    }
+
+    func responseBody(_ bytes: UnsafeBufferPointer<UInt8>, endStream: Bool) {
+        touchIdle()
+        guard let downstream else { return }
+        log.bytesSent += bytes.count
+        responseIsComplete = endStream
+        let hasRoom = downstream.sendBody(bytes.span, on: id, endStream: endStream)
+        if hasRoom || endStream {
+            upstream?.consumed(bytes.count + owedToUpstream, on: upstreamID)
+            owedToUpstream = 0
+        } else {
+            owedToUpstream += bytes.count
+        }
+        if endStream { responseEnded() }
+    }
+
+    func responseTrailers(_ trailers: MessageHead) {
+        responseIsComplete = true
+        if downstream?.manager.wantsLog == true { log.trailers = trailers }
+        downstream?.sendTrailers(trailers, on: id)
+        responseEnded()
+    }
+
+    func upstreamDrained() {
+        guard owedToDownstream > 0 else { return }
+        downstream?.consumed(owedToDownstream, on: id)
+        owedToDownstream = 0
+    }
+
+    private func responseEnded() {
+        releaseHost(.responded)
+        if !requestIsComplete {
+            // The answer came before the question was over; nobody needs the rest.
+            upstream?.reset(upstreamID, .noError)
+            downstream?.reset(id, .noError)
+        }
+        upstream = nil
+        finish()
+    }
+
+    // MARK: Replies of our own
+
+    private func reply(_ error: ErrorReply) {
+        guard let downstream, !isFinished else { return }
+        log.flags.formUnion(error.flags)
+        log.details = error.details
+        log.status = error.status
+        var head = error.head(for: request)
+        ResponseHeaders.finish(
+            &head, manager: downstream.manager, serviceTime: nil, date: worker.date)
+        send(head, error.body(for: request), to: downstream)
+    }
+
+    private func respondDirectly(_ response: DirectResponse) {
+        guard let downstream else { return }
+        log.status = response.status
+        log.details = "direct_response"
+        var head = MessageHead(status: response.status)
+        if !response.body.isEmpty { head.append(.contentType, "text/plain") }
+        ResponseHeaders.finish(
+            &head, manager: downstream.manager, serviceTime: nil, date: worker.date)
+        applyResponseChanges(&head)
+        send(head, response.body, to: downstream)
+    }
+
+    private func redirect(to location: String, status: Int) {
+        guard let downstream else { return }
+        log.status = status
+        var head = MessageHead(status: status)
+        head.append(.location, location)
+        ResponseHeaders.finish(
+            &head, manager: downstream.manager, serviceTime: nil, date: worker.date)
+        applyResponseChanges(&head)
+        send(head, [], to: downstream)
+    }
+
+    private func send(_ head: MessageHead, _ body: [UInt8], to downstream: DownstreamConnection) {
+        var head = head
+        let bodiless = head.status == 204 || head.status == 304
+        if !bodiless { head.set(.contentLength, "\(body.count)") }
+        let hasBody = !body.isEmpty && !bodiless && !request.value(.method, equals: "HEAD")
+        responseHasBegun = true
+        responseIsComplete = true
+        downstream.send(head, on: id, endStream: !hasBody)
+        if hasBody {
+            log.bytesSent += body.count
+            _ = downstream.sendBody(body.span, on: id, endStream: true)
+        }
+        if !requestIsComplete { downstream.reset(id, .noError) }
+        finish()
+    }
+
+    // MARK: The end
+
+    private func finish() {
+        if isFinished { return }
+        isFinished = true
+        deadline?.stop()
+        attemptTimer?.stop()
+        idleTimer?.stop()
+        if let upstream, !responseIsComplete { upstream.reset(upstreamID, .cancel) }
+        pool?.stopWaiting(self)
+        releaseHost(.neutral)
+        if let cluster {
+            cluster.releaseRequest()
+            if holdsRetryBudget { cluster.releaseRetry() }
+        }
+        if let downstream {
+            let manager = downstream.manager
+            manager.metrics.requestEnded(status: log.status, took: worker.loop.now - began)
+            if manager.wantsLog { manager.record(&log, of: self, on: downstream) }
+            downstream.finished(id)
+        }
+        forget()
+        worker.recycle(self)
+    }
+
+    /// Lets everything go, so that a recycled exchange keeps nothing alive.
+    private func forget() {
+        downstream = nil
+        upstream = nil
+        pool = nil
+        picked = nil
+        cluster = nil
+        route = nil
+        virtualHost = nil
+        choice = nil
+        action = nil
+        request = MessageHead()
+        requestTrailers = nil
+        replay.removeAll()
+        replay.shrink()
+        canReplay = true
+        owedToDownstream = 0
+        owedToUpstream = 0
+        attempted.removeAll(keepingCapacity: true)
+        holdsRetryBudget = false
+        responseHasBegun = false
+        responseIsComplete = false
+        log = AccessLogRecord()
+    }
+
+    private func releaseHost(_ outcome: UpstreamCluster.Outcome) {
+        guard let pick = picked else { return }
+        picked = nil
+        cluster?.release(pick, outcome)
+    }
+
+    // MARK: Small parts
+
+    private func pass(
+        _ bytes: Span<UInt8>, endStream: Bool, to upstream: UpstreamConnection, owing count: Int
+    ) {
+        let hasRoom = upstream.sendBody(bytes, on: upstreamID, endStream: endStream)
+        if hasRoom || endStream {
+            downstream?.consumed(count + owedToDownstream, on: id)
+            owedToDownstream = 0
+        } else {
+            owedToDownstream += count
+        }
+    }
+
+    /// The head as it goes to this endpoint.
+    private func finishHead(_ head: inout MessageHead, _ host: Host) {
+        guard let action, let route else { return }
+        if action.hostRewrite != .none {
+            route.rewriteHost(of: &head, endpointHostname: host.hostname)
+        }
+        if !route.requestChanges.isEmpty || choice?.isWeighted == true {
+            route.applyRequestChanges(to: &head, choice: choice, values: formatValues(host))
+        }
+        if virtualHost?.configuration.includeAttemptCount == true {
+            head.set(.envoyAttemptCount, "\(log.attemptCount)")
+        }
+        log.upstreamHost = host.address
+    }
+
+    private func applyResponseChanges(_ head: inout MessageHead) {
+        guard let route else { return }
+        if route.responseChanges.isEmpty, choice?.isWeighted != true { return }
+        route.applyResponseChanges(
+            to: &head, request: request, choice: choice, values: formatValues(host))
+    }
+
+    private func formatValues(_ host: Host?) -> HeaderFormatValues {
+        HeaderFormatValues(
+            downstreamRemoteAddress: downstream?.remoteAddress,
+            downstreamPeerURISAN: downstream?.tls?.uri ?? "",
+            requestedServerName: downstream?.tls?.serverName ?? "",
+            upstreamHost: host?.address, startTime: worker.loop.wallClock,
+            httpVersion: request.httpVersion)
+    }
+
+    /// Fills in what only the end of an exchange knows.
+    func complete(_ record: inout AccessLogRecord, on connection: DownstreamConnection) {}
+
+    private func noteAttempt(_ failure: String?) {
+        guard let host, downstream?.manager.wantsLog == true else { return }
+        log.attempts.append(
+            .init(
+                locality: host.locality.region, address: host.address, reason: failure,
+                took: worker.loop.now - attemptBegan))
+    }
+
+    // MARK: Time
+
+    private enum AttemptTimer {
+        case perTry, retry
+    }
+    private var attemptTimerMeans = AttemptTimer.perTry
+
+    private func requestEnded() {
+        guard let action else { return }
+        var timeout = action.timeout
+        if let cap = action.maxGRPCTimeout,
+            let asked = request.withValue(.grpcTimeout, { RequestHeaders.grpcTimeout($0) }) ?? nil
+        {
+            timeout = cap == .zero ? asked : min(asked, cap)
+        }
+        guard timeout > .zero, !isFinished else { return }
+        if deadline == nil {
+            deadline = LoopTimer(worker.loop.timers) { [unowned self] in deadlinePassed() }
+        }
+        let time = worker.loop.now + timeout
+        retry.deadline = time
+        deadline?.start(at: time)
+    }
+
+    private func startAttemptTimer() {
+        guard let limit = retry.perTryTimeout else { return }
+        attemptTimerStarted(at: worker.loop.now + limit, .perTry)
+    }
+
+    private func attemptTimerStarted(at time: Instant, _ meaning: AttemptTimer) {
+        if attemptTimer == nil {
+            attemptTimer = LoopTimer(worker.loop.timers) { [unowned self] in attemptTimerFired() }
+        }
+        attemptTimerMeans = meaning
+        attemptTimer?.start(at: time)
+    }
+
+    private func attemptTimerFired() {
+        switch attemptTimerMeans {
+        case .retry:
+            attempt()
+        case .perTry:
+            cluster?.metrics.perTryTimedOut()
+            dropAttempt()
+            failed(
+                TransportFailure(.closed, detail: "per-try time-out"), reason: "try-timeout",
+                unprocessed: false, hadEndpoint: host != nil)
+        }
+    }
+
+    private func deadlinePassed() {
+        cluster?.metrics.timedOut()
+        noteAttempt("deadline")
+        dropAttempt()
+        if responseHasBegun {
+            log.flags.insert(.upstreamRequestTimeout)
+            log.details = "response_timeout"
+            downstream?.reset(id, .internalError)
+            finish()
+        } else {
+            releaseHost(.neutral)
+            reply(.timeout)
+        }
+    }
+
+    private func dropAttempt() {
+        upstream?.reset(upstreamID, .cancel)
+        upstream = nil
+        pool?.stopWaiting(self)
+        pool = nil
+    }
+
+    private func touchIdle() {
+        guard let downstream else { return }
+        let limit = action?.idleTimeout ?? downstream.manager.config.streamIdleTimeout
+        guard limit > .zero else { return }
+        if idleTimer == nil {
+            idleTimer = LoopTimer(worker.loop.timers) { [unowned self] in idled() }
+        }
+        idleTimer?.start(at: worker.loop.now + limit)
+    }
+
+    private func idled() {
+        log.flags.insert(.streamIdleTimeout)
+        log.details = "stream_idle_timeout"
+        dropAttempt()
+        if responseHasBegun {
+            downstream?.reset(id, .cancel)
+            finish()
+        } else {
+            reply(requestIsComplete ? .timeout : .requestTimeout)
+        }
+    }
+}
+
+extension ClusterChoice {
+    fileprivate var isWeighted: Bool {
+        if case .weighted = self { return true }
+        return false
+    }
+}

@@ -1,0 +1,150 @@
+import MeshBase
+import MeshConfig
+
+/// What a connection manager adds to and takes from a request before it is routed
+/// (Envoy's "HTTP header manipulation": x-forwarded-*, x-request-id, x-forwarded-client-cert).
+enum RequestHeaders {
+    static func prepare(
+        _ head: inout MessageHead, config: HTTPConnectionManager,
+        connection: DownstreamConnection, random: inout SeededRandom
+    ) {
+        if config.useRemoteAddress {
+            head.set(.xForwardedProto, connection.tls == nil ? "http" : "https")
+            if !config.skipXFFAppend, let address = connection.remoteAddress {
+                appendForwardedFor(&head, address.host)
+            }
+        } else if !head.contains(.xForwardedProto) {
+            if connection.tls == nil {
+                head.append(.xForwardedProto, "http" as StaticString)
+            } else {
+                head.append(.xForwardedProto, "https" as StaticString)
+            }
+        }
+        if config.generateRequestID, !head.contains(.xRequestID) {
+            withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 36) { text in
+                writeUUID(&random, into: text)
+                head.append(.xRequestID, UnsafeBufferPointer(text))
+            }
+        }
+        clientCertificate(&head, config: config, connection: connection)
+    }
+
+    private static func appendForwardedFor(_ head: inout MessageHead, _ address: String) {
+        if let before = head.string(.xForwardedFor) {
+            head.set(.xForwardedFor, before + "," + address)
+        } else {
+            head.append(.xForwardedFor, address)
+        }
+    }
+
+    /// `x-forwarded-client-cert`, by `forward_client_cert_details`.
+    private static func clientCertificate(
+        _ head: inout MessageHead, config: HTTPConnectionManager,
+        connection: DownstreamConnection
+    ) {
+        switch config.forwardClientCert {
+        case .sanitize:
+            head.remove(.xForwardedClientCert)
+        case .alwaysForwardOnly:
+            break
+        case .forwardOnly:
+            if connection.tls?.isVerified != true { head.remove(.xForwardedClientCert) }
+        case .appendForward, .sanitizeSet:
+            guard let element = connection.forwardedElement else {
+                head.remove(.xForwardedClientCert)
+                return
+            }
+            if config.forwardClientCert == .appendForward,
+                let before = head.string(.xForwardedClientCert)
+            {
+                head.set(.xForwardedClientCert, before + "," + element)
+            } else {
+                head.set(.xForwardedClientCert, element)
+            }
+        }
+    }
+
+    /// RFC 9110 §9.2.2: doing it twice is doing it once.
+    static func isIdempotent(_ head: MessageHead) -> Bool {
+        head.withValue(.method) { method in
+            for name: StaticString in ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"]
+            where method.elementsEqual(
+                UnsafeBufferPointer(start: name.utf8Start, count: name.utf8CodeUnitCount))
+            {
+                return true
+            }
+            return false
+        } ?? false
+    }
+
+    /// `grpc-timeout`: at most eight digits and a unit (gRPC over HTTP/2, "Requests").
+    static func grpcTimeout(_ text: UnsafeBufferPointer<UInt8>) -> Duration? {
+        guard (2...9).contains(text.count), let unit = text.last else { return nil }
+        var value: Int64 = 0
+        for digit in text.dropLast() {
+            guard (48...57).contains(digit) else { return nil }
+            value = value * 10 + Int64(digit - 48)
+        }
+        switch unit {
+        case UInt8(ascii: "H"): return .seconds(value * 3600)
+        case UInt8(ascii: "M"): return .seconds(value * 60)
+        case UInt8(ascii: "S"): return .seconds(value)
+        case UInt8(ascii: "m"): return .milliseconds(value)
+        case UInt8(ascii: "u"): return .microseconds(value)
+        case UInt8(ascii: "n"): return .nanoseconds(value)
+        default: return nil
+        }
+    }
+
+    private static let hexDigits: StaticString = "0123456789abcdef"
+
+    /// RFC 9562 §5.4: a random UUID, 36 bytes of text.
+    static func writeUUID(
+        _ random: inout SeededRandom, into text: UnsafeMutableBufferPointer<UInt8>
+    ) {
+        let digits = hexDigits.utf8Start
+        var high = random.next() & 0xFFFF_FFFF_FFFF_0FFF | 0x4000
+        var low = random.next() & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000
+        for index in 0..<36 {
+            if index == 8 || index == 13 || index == 18 || index == 23 {
+                text[index] = 45
+                continue
+            }
+            if index < 18 {
+                text[index] = digits[Int(high >> 60)]
+                high <<= 4
+            } else {
+                text[index] = digits[Int(low >> 60)]
+                low <<= 4
+            }
+        }
+    }
+}
+
+/// What is added to a response before it is passed on.
+enum ResponseHeaders {
+    static func finish(
+        _ head: inout MessageHead, manager: HTTPManager, serviceTime: Duration?, date: HTTPDate
+    ) {
+        if !manager.config.serverHeaderPassThrough || !head.contains(.server) {
+            manager.serverName.withBytes { head.set(.server, $0) }
+        }
+        if !head.contains(.date) { date.withBytes { head.append(.date, $0) } }
+        if let serviceTime, !manager.config.suppressEnvoyHeaders {
+            withDecimal(serviceTime.milliseconds) { head.set(.envoyUpstreamServiceTime, $0) }
+        }
+    }
+
+    private static func withDecimal(_ value: Int64, _ body: (UnsafeBufferPointer<UInt8>) -> Void) {
+        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 20) { text in
+            var start = 20
+            var rest = max(value, 0)
+            repeat {
+                start -= 1
+                text[start] = UInt8(48 + rest % 10)
+                rest /= 10
+            } while rest > 0
+            body(UnsafeBufferPointer(rebasing: text[start...]))
+        }
+    }
+}

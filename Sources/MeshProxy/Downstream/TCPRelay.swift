@@ -1,0 +1,204 @@
+import EventLoop
+import LoadBalancer
+import MeshBase
+import MeshConfig
+
+/// A TCP proxy's connection: bytes both ways between two streams, each end's close passed on.
+///
+/// A failed connect is tried again on another endpoint, for nothing has been sent yet; the client's
+/// first bytes wait in the stream meanwhile, which is not read until the other side is there.
+final class TCPRelay {
+    private let worker: Worker
+    private let manager: TCPManager
+    private var downstream: (any ByteStream)?
+    private var upstream: (any ByteStream)?
+    private var downstreamEnd: RelayEnd?
+    private var upstreamEnd: RelayEnd?
+    private var cluster: UpstreamCluster?
+    private var picked: Pick?
+    private var attempted: [Host] = []
+    private var firstBytes = ByteBuffer()
+    private var idleTimer: LoopTimer?
+    private var connectTimer: LoopTimer?
+    private var isConnected = false
+    private var wasAnswered = false
+
+    init(worker: Worker, manager: TCPManager, stream: any ByteStream, firstBytes: Span<UInt8>) {
+        self.worker = worker
+        self.manager = manager
+        downstream = stream
+        self.firstBytes.append(firstBytes)
+        let end = RelayEnd(relay: self, isDownstream: true)
+        downstreamEnd = end
+        stream.handler = end
+        stream.pauseReading(.notReady)
+        manager.opened(self)
+    }
+
+    /// Chooses a cluster and connects. Over TLS called once the handshake is done.
+    func begin() {
+        let name = manager.chooseCluster(&worker.random)
+        guard let cluster = worker.clusters[name] else {
+            worker.log.debug("no such cluster", ["cluster": name])
+            end()
+            return
+        }
+        self.cluster = cluster
+        connect()
+    }
+
+    func drain() { end() }
+
+    private func connect() {
+        guard let cluster else { return }
+        guard attempted.count < 3,
+            case .host(let pick) = cluster.pick(attempted: attempted, key: nil)
+        else {
+            end()
+            return
+        }
+        let host = pick.host
+        picked = pick
+        attempted.append(host)
+        let end = RelayEnd(relay: self, isDownstream: false)
+        upstreamEnd = end
+        var options = ConnectOptions()
+        options.timeout = cluster.connectTimeout(of: host)
+        do {
+            if let context = try cluster.tlsContext(for: host) {
+                let stream = TLSStream(
+                    session: cluster.makeSession(context, for: host),
+                    clusters: worker.clusters, handler: end)
+                upstream = stream
+                stream.connect(host.address, options: options)
+            } else {
+                upstream = worker.loop.connect(host.address, options: options, handler: end)
+            }
+        } catch {
+            worker.log.warning("no TLS for cluster", ["cluster": cluster.name, "error": "\(error)"])
+            self.end()
+            return
+        }
+        if connectTimer == nil {
+            connectTimer = LoopTimer(worker.loop.timers) { [unowned self] in
+                connectFailed(TransportFailure(.connectTimeout))
+            }
+        }
+        connectTimer?.start(at: worker.loop.now + options.timeout)
+    }
+
+    private func connectFailed(_ failure: TransportFailure) {
+        connectTimer?.stop()
+        upstream?.abort()
+        upstream = nil
+        if let picked { cluster?.release(picked, .failed(failure)) }
+        picked = nil
+        connect()
+    }
+
+    // MARK: What the ends say
+
+    fileprivate func connected() {
+        guard let upstream, let downstream else { return }
+        isConnected = true
+        connectTimer?.stop()
+        wasAnswered = true
+        firstBytes.withBytes { upstream.write($0.span) }
+        firstBytes = ByteBuffer()
+        downstream.resumeReading(.notReady)
+        touch()
+    }
+
+    fileprivate func downstreamConnected() {
+        begin()
+    }
+
+    fileprivate func received(_ bytes: Span<UInt8>, fromDownstream: Bool) {
+        touch()
+        let (source, sink) = fromDownstream ? (downstream, upstream) : (upstream, downstream)
+        manager.metrics.relayed(bytes.count, fromDownstream: fromDownstream)
+        guard let sink else { return }
+        sink.write(bytes)
+        if sink.queuedBytes > TCPRelay.writeLimit { source?.pauseReading(.backPressure) }
+    }
+
+    fileprivate func receivedEnd(fromDownstream: Bool) {
+        (fromDownstream ? upstream : downstream)?.finish()
+        if fromDownstream { downstreamHasEnded = true } else { upstreamHasEnded = true }
+        if downstreamHasEnded, upstreamHasEnded { end() }
+    }
+
+    fileprivate func drained(isDownstream: Bool) {
+        (isDownstream ? upstream : downstream)?.resumeReading(.backPressure)
+    }
+
+    fileprivate func closed(_ failure: TransportFailure, isDownstream: Bool) {
+        if isDownstream {
+            downstream = nil
+            upstream?.abort()
+            upstream = nil
+            end()
+        } else if isConnected {
+            upstream = nil
+            if failure.kind == .reset {
+                downstream?.abort()
+                downstream = nil
+            }
+            end()
+        } else {
+            upstream = nil
+            connectFailed(failure)
+        }
+    }
+
+    private static let writeLimit = 256 * 1024
+    private var downstreamHasEnded = false
+    private var upstreamHasEnded = false
+
+    private func touch() {
+        guard manager.config.idleTimeout > .zero else { return }
+        if idleTimer == nil {
+            idleTimer = LoopTimer(worker.loop.timers) { [unowned self] in end() }
+        }
+        idleTimer?.start(at: worker.loop.now + manager.config.idleTimeout)
+    }
+
+    private func end() {
+        idleTimer?.stop()
+        connectTimer?.stop()
+        downstream?.close()
+        downstream = nil
+        upstream?.close()
+        upstream = nil
+        downstreamEnd?.relay = nil
+        upstreamEnd?.relay = nil
+        if let picked { cluster?.release(picked, wasAnswered ? .responded : .neutral) }
+        picked = nil
+        manager.closed(self)
+    }
+}
+
+/// One side of a relay: a stream has a single handler, so each side needs its own.
+private final class RelayEnd: ByteStreamHandler {
+    var relay: TCPRelay?
+    let isDownstream: Bool
+
+    init(relay: TCPRelay, isDownstream: Bool) {
+        self.relay = relay
+        self.isDownstream = isDownstream
+    }
+
+    func streamConnected() {
+        if isDownstream { relay?.downstreamConnected() } else { relay?.connected() }
+    }
+
+    func streamReceived(_ bytes: Span<UInt8>) {
+        relay?.received(bytes, fromDownstream: isDownstream)
+    }
+
+    func streamReceivedEnd() { relay?.receivedEnd(fromDownstream: isDownstream) }
+    func streamDrained() { relay?.drained(isDownstream: isDownstream) }
+    func streamClosed(_ failure: TransportFailure) {
+        relay?.closed(failure, isDownstream: isDownstream)
+    }
+}

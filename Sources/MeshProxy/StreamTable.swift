@@ -1,0 +1,90 @@
+import HTTPCodec
+
+/// Finds the owner of a stream by its number: an open-addressed table that allocates once.
+///
+/// HTTP/1 has one stream at a time and HTTP/2 numbers its own by twos, so the number itself,
+/// halved, is a good hash.
+struct StreamTable<Owner> {
+    private var keys: [StreamID] = []
+    private var owners: [Owner?] = []
+    private(set) var count = 0
+
+    var isEmpty: Bool { count == 0 }
+
+    subscript(stream: StreamID) -> Owner? {
+        var slot = firstSlot(stream)
+        while slot < keys.count {
+            if owners[slot] == nil { return nil }
+            if keys[slot] == stream { return owners[slot] }
+            slot = (slot + 1) & (keys.count - 1)
+        }
+        return nil
+    }
+
+    /// The stream must not be in the table yet.
+    mutating func insert(_ owner: Owner, at stream: StreamID) {
+        if (count + 1) * 4 > keys.count * 3 { grow() }
+        var slot = firstSlot(stream)
+        while owners[slot] != nil {
+            assert(keys[slot] != stream)
+            slot = (slot + 1) & (keys.count - 1)
+        }
+        keys[slot] = stream
+        owners[slot] = owner
+        count += 1
+    }
+
+    @discardableResult
+    mutating func remove(_ stream: StreamID) -> Owner? {
+        var slot = firstSlot(stream)
+        while slot < keys.count, owners[slot] != nil, keys[slot] != stream {
+            slot = (slot + 1) & (keys.count - 1)
+        }
+        guard slot < keys.count, let owner = owners[slot] else { return nil }
+        owners[slot] = nil
+        count -= 1
+        closeGap(at: slot)
+        return owner
+    }
+
+    /// All owners, in no order that means anything.
+    func all() -> [Owner] { owners.compactMap { $0 } }
+
+    mutating func removeAll() {
+        keys = []
+        owners = []
+        count = 0
+    }
+
+    private func firstSlot(_ stream: StreamID) -> Int {
+        Int(truncatingIfNeeded: UInt32(bitPattern: stream) >> 1) & (keys.count - 1)
+    }
+
+    /// Moves later entries of a run back, so that a search may stop at the first free slot.
+    private mutating func closeGap(at start: Int) {
+        let mask = keys.count - 1
+        var gap = start
+        var slot = (start + 1) & mask
+        while owners[slot] != nil {
+            let home = firstSlot(keys[slot])
+            if (slot &- home) & mask >= (slot &- gap) & mask {
+                keys[gap] = keys[slot]
+                owners[gap] = owners[slot]
+                owners[slot] = nil
+                gap = slot
+            }
+            slot = (slot + 1) & mask
+        }
+    }
+
+    private mutating func grow() {
+        let old = zip(keys, owners)
+        let capacity = max(4, keys.count * 2)
+        keys = Array(repeating: 0, count: capacity)
+        owners = Array(repeating: nil, count: capacity)
+        count = 0
+        for (key, owner) in old {
+            if let owner { insert(owner, at: key) }
+        }
+    }
+}

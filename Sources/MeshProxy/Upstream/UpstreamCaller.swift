@@ -1,0 +1,31 @@
+import HTTPCodec
+import MeshBase
+
+/// Who has an exchange open on an upstream connection: a proxied request, a control-plane stream.
+///
+/// After `responseEnded`, or `upstreamReset`, the connection has forgotten the caller.
+protocol UpstreamCaller: AnyObject {
+    /// A connection is there; the caller sends its request on it now.
+    func leased(_ connection: UpstreamConnection)
+    /// No connection could be had; nothing was sent.
+    func leaseFailed(_ failure: UpstreamFailure)
+
+    func responseInterim(_ head: MessageHead)
+    func responseHead(_ head: MessageHead, endStream: Bool)
+    /// Valid during the call. Give it back with `UpstreamConnection.consumed`.
+    func responseBody(_ bytes: UnsafeBufferPointer<UInt8>, endStream: Bool)
+    func responseTrailers(_ trailers: MessageHead)
+    func upstreamReset(_ failure: UpstreamFailure)
+    /// More of the request body is welcome.
+    func upstreamDrained()
+}
+
+/// Why an upstream exchange ended without its response.
+struct UpstreamFailure {
+    var transport: TransportFailure
+    /// The endpoint provably did not begin to process the request (RFC 9113 §8.7): it may be
+    /// repeated whatever its method.
+    var unprocessed: Bool
+    /// Our own limit was reached; says nothing about the endpoint.
+    var overflow = false
+}

@@ -1,0 +1,258 @@
+import EventLoop
+import HTTPCodec
+import LoadBalancer
+import MTLS
+import MeshBase
+import MeshConfig
+import Observability
+
+/// One cluster in one loop: its balancer, its pools, its limits and counters.
+final class UpstreamCluster {
+    let set: ClusterSet
+    private(set) var config: Cluster
+    let metrics: ClusterMetrics
+    private let balancer: Balancer
+    private var breaker: CircuitBreakerState
+    private var retries: RetryBudget
+    /// One for each transport that the cluster has, made when it is first needed.
+    private var tls: [Int: TLSContext] = [:]
+    private let sessions = TLSSessionCache()
+    /// The region that counts as near: that of the best priority.
+    private var nearRegion: String?
+
+    /// How an endpoint answered, for its balancer and for health.
+    enum Outcome {
+        case responded
+        case failed(TransportFailure)
+        /// Says nothing about the endpoint.
+        case neutral
+    }
+
+    enum Choice {
+        case host(Pick)
+        case none(String)
+    }
+
+    init(_ config: Cluster, set: ClusterSet, metrics: ClusterMetrics) {
+        self.config = config
+        self.set = set
+        self.metrics = metrics
+        breaker = CircuitBreakerState(config.circuitBreakers)
+        retries = RetryBudget(config.circuitBreakers)
+        balancer = Balancer(
+            configuration: config.loadBalancing, paths: set.paths, settings: set.settings,
+            random: set.loop.random.split())
+        adoptEndpoints()
+    }
+
+    var name: String { config.name }
+    var hosts: [Host] { balancer.hosts }
+
+    /// Takes a new version on; endpoints that stay keep their pools and what is known of them.
+    func update(_ config: Cluster) {
+        if config.generation == self.config.generation,
+            config.endpoints.generation == self.config.endpoints.generation
+        {
+            return
+        }
+        let old = self.config
+        self.config = config
+        breaker.limits = config.circuitBreakers
+        if config.transport != old.transport || config.transportMatches != old.transportMatches
+            || config.upstreamProtocol != old.upstreamProtocol
+        {
+            tls = [:]
+            for host in balancer.hosts { pools(of: host)?.drain() }
+            for host in balancer.hosts { host.attachment = nil }
+        }
+        adoptEndpoints()
+    }
+
+    /// Trust has changed: connections from now on are made under the new one.
+    func forgetTLS() {
+        tls = [:]
+    }
+
+    func drain() {
+        for host in balancer.hosts {
+            pools(of: host)?.drain()
+            host.attachment = nil
+        }
+    }
+
+    func adopt(_ verdicts: [(address: SocketAddress, verdict: Verdict)]) {
+        balancer.setVerdicts(verdicts)
+        for (address, verdict) in verdicts where verdict != .healthy {
+            for host in balancer.hosts where host.address == address {
+                pools(of: host)?.closeIdle()
+            }
+        }
+    }
+
+    private func adoptEndpoints() {
+        var resolved: [ResolvedEndpoint] = []
+        resolved.reserveCapacity(config.endpoints.count)
+        for locality in config.endpoints.localities {
+            for endpoint in locality.endpoints {
+                guard case .address(let address) = endpoint.target else { continue }
+                resolved.append(
+                    ResolvedEndpoint(
+                        endpoint: endpoint, address: address, priority: locality.priority,
+                        locality: locality.locality, localityWeight: locality.weight))
+            }
+        }
+        nearRegion = config.endpoints.localities.min { $0.priority < $1.priority }?.locality.region
+        let update = balancer.update(
+            endpoints: resolved, configuration: config.loadBalancing,
+            overprovisioningFactor: config.endpoints.overprovisioningFactor)
+        for host in update.removed {
+            pools(of: host)?.drain()
+            host.attachment = nil
+        }
+        metrics.membership(total: balancer.hosts.count)
+    }
+
+    // MARK: Choosing
+
+    /// Chooses an endpoint; give it back with `release`.
+    func pick(attempted: [Host], key: UInt64?) -> Choice {
+        let result = balancer.pick(
+            PickContext(now: set.loop.now, key: key, attempted: attempted))
+        switch result {
+        case .host(let pick): return .host(pick)
+        case .none(let reason): return .none(reason.rawValue)
+        }
+    }
+
+    func release(_ pick: Pick, _ outcome: Outcome) {
+        switch outcome {
+        case .responded:
+            balancer.release(pick, .answered, now: set.loop.now)
+        case .failed(let failure):
+            balancer.release(pick, .failed(failure), now: set.loop.now)
+            set.report(.failed(cluster: name, address: pick.host.address, failure))
+        case .neutral:
+            balancer.release(pick, .abandoned, now: set.loop.now)
+        }
+    }
+
+    // MARK: Limits
+
+    func admitRequest() -> Bool {
+        guard breaker.beginRequest() else {
+            metrics.overflowed()
+            return false
+        }
+        metrics.requestBegan()
+        return true
+    }
+
+    func releaseRequest() {
+        breaker.endRequest()
+        metrics.requestEnded()
+    }
+
+    func admitRetry() -> Bool {
+        if retries.begin(activeRequests: breaker.requests) { return true }
+        metrics.retryOverflowed()
+        return false
+    }
+
+    func releaseRetry() {
+        retries.ended()
+    }
+
+    // MARK: Connections
+
+    func pool(to host: Host, downstreamIsHTTP2: Bool) -> UpstreamPool {
+        let version: UpstreamPool.HTTPVersion
+        switch config.upstreamProtocol {
+        case .http1: version = .http1
+        case .http2: version = .http2
+        case .alpn: version = .alpn
+        case .downstream: version = downstreamIsHTTP2 ? .http2 : .http1
+        }
+        let pools: HostPools
+        if let known = self.pools(of: host) {
+            pools = known
+        } else {
+            pools = HostPools()
+            host.attachment = pools
+        }
+        return pools.pool(version) { UpstreamPool(cluster: self, host: host, version: version) }
+    }
+
+    private func pools(of host: Host) -> HostPools? { host.attachment as? HostPools }
+
+    /// Connecting to another region is given less time, because there is somewhere else to go.
+    func connectTimeout(of host: Host) -> Duration {
+        let isRemote = host.priority > 0 || (host.locality.region != (nearRegion ?? ""))
+        return isRemote
+            ? min(config.connectTimeout, set.settings.remoteConnectTimeout) : config.connectTimeout
+    }
+
+    /// The context for connections to a host, `nil` for plaintext.
+    func tlsContext(for host: Host) throws(TLSConfigurationError) -> TLSContext? {
+        var index = 0
+        var transport = config.transport
+        for (position, match) in config.transportMatches.enumerated()
+        where match.criteria.allSatisfy({ key, value in
+            host.endpoint.metadata["envoy.transport_socket_match", key] == value
+        }) {
+            index = position + 1
+            transport = match.transport
+            break
+        }
+        guard case .tls(let policy) = transport else { return nil }
+        if let known = tls[index] { return known }
+        let context = try TLSContext(
+            upstream: policy, secrets: set.secrets, files: set.files)
+        tls[index] = context
+        return context
+    }
+
+    func makeSession(_ context: TLSContext, for host: Host) -> TLSSession {
+        var name = ""
+        if case .tls(let policy) = config.transport {
+            name = policy.autoHostSNI ? host.hostname : policy.sni
+        }
+        for match in config.transportMatches {
+            if case .tls(let policy) = match.transport, name.isEmpty { name = policy.sni }
+        }
+        return context.makeClientSession(
+            pipe: set.pipe, serverName: name, cache: sessions, key: host.address.description)
+    }
+
+    // MARK: What pools and connections say
+
+    func connecting(_ host: Host) { metrics.connecting() }
+
+    func connected(_ host: Host) { metrics.connected() }
+
+    func connectionClosed(_ host: Host, failure: TransportFailure?, wasConnected: Bool) {
+        metrics.connectionClosed(failed: failure != nil && !wasConnected, wasConnected: wasConnected)
+        guard let failure else { return }
+        // Those who waited or had a request on it say so as well; a connection that failed with
+        // nobody on it would otherwise leave no trace.
+        if wasConnected { balancer.suspect(host, failure, now: set.loop.now) }
+        set.report(.failed(cluster: name, address: host.address, failure))
+    }
+
+    func received(_ count: Int) { metrics.received(count) }
+    func sent(_ count: Int) { metrics.sent(count) }
+}
+
+/// The pools of one endpoint: one for each protocol that is spoken with it.
+private final class HostPools {
+    private var pools: [UpstreamPool] = []
+
+    func pool(_ version: UpstreamPool.HTTPVersion, _ make: () -> UpstreamPool) -> UpstreamPool {
+        for pool in pools where pool.version == version { return pool }
+        let pool = make()
+        pools.append(pool)
+        return pool
+    }
+
+    func drain() { for pool in pools { pool.drain() } }
+    func closeIdle() { for pool in pools { pool.closeIdle() } }
+}

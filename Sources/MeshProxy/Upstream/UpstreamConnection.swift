@@ -1,0 +1,298 @@
+import EventLoop
+import HTTPCodec
+import MTLS
+import MeshBase
+import MeshConfig
+
+/// One connection to one endpoint, and the exchanges that are open on it.
+///
+/// Its layers are a `ByteStream` (a socket, or TLS over one) and an `HTTPConnection`. Output is
+/// collected and written once at the end of the loop's turn. While exchanges are open and the
+/// peer is silent, an HTTP/2 connection is asked with PING whether anybody is still there, since a
+/// black-holed peer sends no reset.
+final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
+    private(set) var pool: UpstreamPool?
+    private let loop: any IOLoop
+    private var stream: (any ByteStream)?
+    private var codec: (any HTTPConnection)?
+    private var callers = StreamTable<any UpstreamCaller>()
+    private var isDirty = false
+    private var isDraining = false
+    private var requestCount = 0
+
+    /// Guards connecting first, then idleness and liveness.
+    private var timer: LoopTimer?
+    private var lastReceived: Instant
+    private var pingSent: Instant?
+
+    /// Whether the pool counts it among those that can take a request.
+    var isListed = false
+
+    init(pool: UpstreamPool) {
+        self.pool = pool
+        loop = pool.loop
+        lastReceived = loop.now
+        timer = LoopTimer(loop.timers) { [unowned self] in timerFired() }
+        timer?.start(at: loop.now + pool.connectTimeout)
+        stream = pool.openStream(for: self)
+    }
+
+    var isConnected: Bool { codec != nil }
+    var localAddress: SocketAddress? { stream?.localAddress }
+    var isHTTP2: Bool { codec is HTTP2Connection }
+
+    /// How many more requests may be begun now.
+    var available: Int {
+        guard let codec, !isDraining else { return 0 }
+        return codec.streamsAvailable
+    }
+
+    var openStreams: Int { callers.count }
+
+    // MARK: What callers do
+
+    /// Begins an exchange. - Returns: `nil` if the connection can take none after all.
+    func send(_ head: MessageHead, endStream: Bool, for caller: any UpstreamCaller) -> StreamID? {
+        guard let codec, let id = codec.sendRequest(head, endStream: endStream) else { return nil }
+        if callers.isEmpty { watchLiveness() }
+        callers.insert(caller, at: id)
+        requestCount += 1
+        if let limit = pool?.maxRequestsPerConnection, limit > 0, requestCount >= limit {
+            isDraining = true
+        }
+        if available == 0 { pool?.unlist(self) }
+        markDirty()
+        return id
+    }
+
+    /// - Returns: `false` when the caller should wait for `upstreamDrained`.
+    func sendBody(_ bytes: Span<UInt8>, on id: StreamID, endStream: Bool) -> Bool {
+        guard let codec, let stream else { return true }
+        let roomInside = codec.sendBody(bytes, on: id, endStream: endStream)
+        markDirty()
+        return roomInside && stream.queuedBytes < UpstreamConnection.writeLimit
+    }
+
+    func sendTrailers(_ trailers: MessageHead, on id: StreamID) {
+        codec?.sendTrailers(trailers, on: id)
+        markDirty()
+    }
+
+    func consumed(_ count: Int, on id: StreamID) {
+        codec?.consumed(count, on: id)
+        markDirty()
+    }
+
+    /// Gives an exchange up; the caller hears nothing more of it.
+    func reset(_ id: StreamID, _ code: HTTPErrorCode) {
+        callers.remove(id)
+        codec?.reset(id, code)
+        markDirty()
+        settle()
+    }
+
+    /// Takes no further request and closes when the open ones are done.
+    func drain() {
+        isDraining = true
+        pool?.unlist(self)
+        if callers.isEmpty { close() }
+    }
+
+    // MARK: What the stream says
+
+    func streamConnected() {
+        guard let pool else { return }
+        let protocolName = (stream as? TLSStream)?.negotiatedProtocol
+        codec = pool.makeCodec(negotiated: protocolName)
+        lastReceived = loop.now
+        timer?.stop()
+        markDirty()
+        pool.connected(self)
+        if callers.isEmpty { watchIdleness() }
+    }
+
+    func streamReceived(_ bytes: Span<UInt8>) {
+        guard let codec else { return }
+        lastReceived = loop.now
+        pingSent = nil
+        pool?.received(bytes.count)
+        codec.receive(bytes)
+        takeEvents()
+    }
+
+    func streamReceivedEnd() {
+        codec?.receiveEnd()
+        takeEvents()
+        fail(TransportFailure(.closed, detail: "the endpoint closed the connection"))
+    }
+
+    func streamDrained() {
+        for caller in callers.all() { caller.upstreamDrained() }
+    }
+
+    func streamClosed(_ failure: TransportFailure) {
+        stream = nil
+        fail(failure)
+    }
+
+    func turnEnded() {
+        isDirty = false
+        guard let codec, let stream else { return }
+        if codec.hasOutput { pool?.flush(codec, to: stream) }
+        if codec.wantsInput {
+            stream.resumeReading(.codecFull)
+        } else {
+            stream.pauseReading(.codecFull)
+        }
+        if codec.isFinished, callers.isEmpty { close() }
+    }
+
+    // MARK: Inside
+
+    private static let writeLimit = 256 * 1024
+
+    private func markDirty() {
+        if isDirty || stream == nil { return }
+        isDirty = true
+        loop.atTurnEnd(self)
+    }
+
+    private func takeEvents() {
+        while let event = codec?.nextEvent() {
+            switch event {
+            case .head(let id, let head, let end):
+                let caller = ended(id, end)
+                caller?.responseHead(head, endStream: end)
+            case .interim(let id, let head):
+                callers[id]?.responseInterim(head)
+            case .body(let id, let bytes, let end):
+                let caller = ended(id, end)
+                if let caller {
+                    caller.responseBody(bytes, endStream: end)
+                } else {
+                    codec?.consumed(bytes.count, on: id)
+                }
+            case .trailers(let id, let trailers):
+                ended(id, true)?.responseTrailers(trailers)
+            case .reset(let id, let code):
+                callers.remove(id)?.upstreamReset(
+                    UpstreamFailure(
+                        transport: TransportFailure(.reset, detail: "stream reset: \(code)"),
+                        unprocessed: code == .refusedStream || code == .http11Required))
+            case .drained(let id):
+                callers[id]?.upstreamDrained()
+            case .goAway:
+                isDraining = true
+                pool?.unlist(self)
+            case .pong:
+                pingSent = nil
+            case .violation(let violation):
+                fail(TransportFailure(.protocolError, detail: violation.reason))
+                return
+            }
+        }
+        markDirty()
+        settle()
+    }
+
+    /// The caller of a stream, which is forgotten if its response ends here.
+    private func ended(_ id: StreamID, _ end: Bool) -> (any UpstreamCaller)? {
+        end ? callers.remove(id) : callers[id]
+    }
+
+    /// Offers itself to the pool again, or closes, after an exchange ended.
+    private func settle() {
+        guard let pool, codec != nil else { return }
+        if available > 0 {
+            pool.list(self)
+        } else if callers.isEmpty, isDraining {
+            close()
+            return
+        }
+        if callers.isEmpty { watchIdleness() }
+    }
+
+    private func watchIdleness() {
+        guard let idle = pool?.idleTimeout, idle > .zero else {
+            timer?.stop()
+            return
+        }
+        timer?.start(at: loop.now + idle)
+    }
+
+    private func watchLiveness() {
+        guard let interval = pool?.pingInterval, isHTTP2 else {
+            timer?.stop()
+            return
+        }
+        pingSent = nil
+        timer?.start(at: loop.now + interval)
+    }
+
+    private func timerFired() {
+        guard let pool else { return }
+        guard let codec else {
+            fail(
+                TransportFailure(
+                    .connectTimeout, detail: "not connected within \(pool.connectTimeout)"))
+            return
+        }
+        if callers.isEmpty {
+            close()
+            return
+        }
+        guard let interval = pool.pingInterval, let timeout = pool.pingTimeout else { return }
+        if let pingSent {
+            if loop.now - pingSent >= timeout {
+                fail(TransportFailure(.pingTimeout, detail: "no PING answer within \(timeout)"))
+                return
+            }
+            timer?.start(at: pingSent + timeout)
+        } else if loop.now - lastReceived >= interval {
+            pingSent = loop.now
+            codec.ping()
+            markDirty()
+            timer?.start(at: loop.now + timeout)
+        } else {
+            timer?.start(at: lastReceived + interval)
+        }
+    }
+
+    /// In order: nobody waits for anything.
+    private func close() {
+        guard let pool else { return }
+        self.pool = nil
+        timer?.stop()
+        timer = nil
+        if let codec, let stream, codec.hasOutput { pool.flush(codec, to: stream) }
+        stream?.close()
+        stream = nil
+        codec = nil
+        pool.closed(self, failure: nil, wasConnected: true)
+    }
+
+    private func fail(_ failure: TransportFailure) {
+        guard let pool else { return }
+        let wasConnected = codec != nil
+        self.pool = nil
+        timer?.stop()
+        timer = nil
+        if let codec, let stream, codec.hasOutput { pool.flush(codec, to: stream) }
+        if failure.kind == .pingTimeout || failure.kind == .connectTimeout {
+            stream?.abort()
+        } else {
+            stream?.close()
+        }
+        stream = nil
+        codec = nil
+        let open = callers.all()
+        callers.removeAll()
+        // The pool learns first: a retry made by a caller must not find this endpoint unmarked.
+        pool.closed(
+            self, failure: wasConnected && open.isEmpty ? nil : failure,
+            wasConnected: wasConnected)
+        for caller in open {
+            caller.upstreamReset(UpstreamFailure(transport: failure, unprocessed: false))
+        }
+    }
+}

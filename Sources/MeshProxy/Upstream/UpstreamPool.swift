@@ -1,0 +1,190 @@
+import EventLoop
+import HTTPCodec
+import LoadBalancer
+import MTLS
+import MeshBase
+import MeshConfig
+
+/// The connections of one loop to one endpoint of one cluster, and the callers that wait for one.
+///
+/// HTTP/2: one connection carries all until its streams are used up; HTTP/1: one for each request
+/// in flight, the one used last first, so that the rest grow idle and go. A connect that fails
+/// fails all who wait: they have other endpoints to try, and this one has just said no.
+final class UpstreamPool {
+    let cluster: UpstreamCluster
+    let host: Host
+    let version: HTTPVersion
+    let loop: any IOLoop
+    /// Those with room for another request; the last is taken first.
+    private var listed: [UpstreamConnection] = []
+    private var connections: [ObjectIdentifier: UpstreamConnection] = [:]
+    private var connecting = 0
+    private var waiting: [any UpstreamCaller] = []
+    private(set) var isClosed = false
+
+    enum HTTPVersion: Hashable {
+        case http1, http2, alpn
+    }
+
+    init(cluster: UpstreamCluster, host: Host, version: HTTPVersion) {
+        self.cluster = cluster
+        self.host = host
+        self.version = version
+        loop = cluster.set.loop
+    }
+
+    var connectionCount: Int { connections.count }
+    var waitingCount: Int { waiting.count }
+
+    /// A connection with room, or `nil`: the caller then waits, and hears `leased` or `leaseFailed`
+    /// in a later call.
+    func lease(for caller: any UpstreamCaller) -> UpstreamConnection? {
+        while let connection = listed.last {
+            if connection.available > 0 { return connection }
+            unlist(connection)
+        }
+        waiting.append(caller)
+        connectIfNeeded()
+        return nil
+    }
+
+    func stopWaiting(_ caller: any UpstreamCaller) {
+        waiting.removeAll { $0 === caller }
+    }
+
+    /// Lets open exchanges finish and takes no new ones.
+    func drain() {
+        isClosed = true
+        for connection in connections.values { connection.drain() }
+    }
+
+    /// Closes connections without an exchange; an unhealthy endpoint keeps none warm.
+    func closeIdle() {
+        for connection in connections.values where connection.isConnected {
+            if connection.openStreams == 0 { connection.drain() }
+        }
+    }
+
+    // MARK: What a connection asks
+
+    var connectTimeout: Duration { cluster.connectTimeout(of: host) }
+    var idleTimeout: Duration { cluster.config.idleTimeout }
+    var maxRequestsPerConnection: Int { cluster.config.maxRequestsPerConnection }
+    var pingInterval: Duration? { cluster.config.keepAliveInterval ?? cluster.set.settings.pingInterval }
+    var pingTimeout: Duration? { cluster.config.keepAliveTimeout ?? cluster.set.settings.pingTimeout }
+
+    func openStream(for connection: UpstreamConnection) -> any ByteStream {
+        var options = ConnectOptions()
+        options.timeout = connectTimeout
+        options.keepAlive = cluster.config.tcpKeepAlive ?? .seconds(60)
+        options.userTimeout = .seconds(10)
+        options.source = cluster.config.source
+        do {
+            guard let context = try cluster.tlsContext(for: host) else {
+                return loop.connect(host.address, options: options, handler: connection)
+            }
+            let stream = TLSStream(
+                session: cluster.makeSession(context, for: host), clusters: cluster.set,
+                handler: connection)
+            stream.connect(host.address, options: options)
+            return stream
+        } catch {
+            return FailedStream(
+                loop: loop,
+                failure: TransportFailure(.tlsNoCertificate, detail: "\(error)"),
+                handler: connection)
+        }
+    }
+
+    func makeCodec(negotiated: String?) -> any HTTPConnection {
+        var limits = HTTPLimits()
+        limits.streamWindow = cluster.config.initialStreamWindow
+        limits.connectionWindow = cluster.config.initialConnectionWindow
+        let http2: Bool
+        switch version {
+        case .http2: http2 = true
+        case .http1: http2 = false
+        case .alpn: http2 = negotiated == "h2"
+        }
+        if http2 { return HTTP2Connection(role: .client, limits: limits) }
+        return HTTP1Connection(role: .client, limits: limits)
+    }
+
+    func flush(_ codec: any HTTPConnection, to stream: any ByteStream) {
+        cluster.set.flush(codec, to: stream) { cluster.sent($0) }
+    }
+
+    func received(_ count: Int) { cluster.received(count) }
+
+    func list(_ connection: UpstreamConnection) {
+        if !serveWaiting(on: connection) { return }
+        if !connection.isListed {
+            connection.isListed = true
+            listed.append(connection)
+        }
+    }
+
+    func unlist(_ connection: UpstreamConnection) {
+        guard connection.isListed else { return }
+        connection.isListed = false
+        if let index = listed.lastIndex(where: { $0 === connection }) { listed.remove(at: index) }
+    }
+
+    func connected(_ connection: UpstreamConnection) {
+        connecting -= 1
+        cluster.connected(host)
+        if isClosed {
+            connection.drain()
+            return
+        }
+        list(connection)
+        connectIfNeeded()
+    }
+
+    func closed(
+        _ connection: UpstreamConnection, failure: TransportFailure?, wasConnected: Bool
+    ) {
+        unlist(connection)
+        connections[ObjectIdentifier(connection)] = nil
+        cluster.connectionClosed(host, failure: failure, wasConnected: wasConnected)
+        guard !wasConnected else {
+            connectIfNeeded()
+            return
+        }
+        connecting -= 1
+        guard let failure else { return }
+        let failed = waiting
+        waiting = []
+        for caller in failed {
+            caller.leaseFailed(UpstreamFailure(transport: failure, unprocessed: true))
+        }
+    }
+
+    // MARK: Inside
+
+    /// - Returns: whether the connection still has room.
+    private func serveWaiting(on connection: UpstreamConnection) -> Bool {
+        while connection.available > 0 {
+            if waiting.isEmpty { return true }
+            waiting.removeFirst().leased(connection)
+        }
+        unlist(connection)
+        return false
+    }
+
+    private func connectIfNeeded() {
+        let each = version == .http1 ? 1 : 100
+        while waiting.count > connecting * each {
+            // A connection that is there keeps the last place, so that nobody waits for ever.
+            if connections.count >= cluster.config.circuitBreakers.maxConnections,
+                !connections.isEmpty
+            {
+                return
+            }
+            connecting += 1
+            let connection = UpstreamConnection(pool: self)
+            connections[ObjectIdentifier(connection)] = connection
+            cluster.connecting(host)
+        }
+    }
+}

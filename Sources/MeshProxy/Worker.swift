@@ -1,0 +1,233 @@
+import EventLoop
+import HTTPCodec
+import LoadBalancer
+import MTLS
+import MeshBase
+import MeshConfig
+import Observability
+
+/// One event loop's share of the proxy: listeners, connections, clusters, balancers and pools.
+///
+/// Everything that it owns is made on its own thread from the values that the control loop
+/// publishes; nothing of it is reachable from another thread.
+final class Worker {
+    let loop: any IOLoop
+    let index: Int
+    let log: ProxyLog
+    let clusters: ClusterSet
+    let metrics: WorkerMetrics
+    /// Several workers listen on the same ports.
+    let sharesPorts: Bool
+    private var listeners: [String: ListenerPort] = [:]
+    /// Listeners that were removed and still have connections.
+    private var leaving: [ListenerPort] = []
+    private var routes: [String: RouteSlot] = [:]
+    private var logs: [String: AccessLogFile] = [:]
+    private var snapshot = Snapshot()
+    private var isDraining = false
+    private var idleExchanges: [Exchange] = []
+    private var connectionCount: UInt64 = 0
+    private var httpDate = HTTPDate()
+    /// Tells the control loop what happened here.
+    private let send: (WorkerReport) -> Void
+
+    init(
+        loop: any IOLoop, index: Int, settings: Settings, log: ProxyLog, metrics: WorkerMetrics,
+        sharesPorts: Bool, send: @escaping (WorkerReport) -> Void
+    ) {
+        self.loop = loop
+        self.index = index
+        self.log = log
+        self.metrics = metrics
+        self.sharesPorts = sharesPorts
+        self.send = send
+        clusters = ClusterSet(loop: loop, settings: settings, log: log, metrics: metrics)
+        clusters.report = { send(.evidence($0)) }
+    }
+
+    /// What the control loop said.
+    func received(_ order: WorkerOrder) {
+        switch order {
+        case .adopt(let snapshot): adopt(snapshot)
+        case .health(let update): clusters.adopt(update)
+        case .drain: drain()
+        case .stopListening: stopListening()
+        case .close: close()
+        case .reopenLogs: for file in logs.values { file.reopen() }
+        }
+    }
+
+    // MARK: Configuration
+
+    /// Takes a snapshot on: clusters before routes, routes before listeners, and what is gone
+    /// last, so that nothing ever names what is not there.
+    func adopt(_ snapshot: Snapshot) {
+        clusters.adopt(snapshot)
+        var problems: [String] = []
+        let trustChanged =
+            self.snapshot.files != snapshot.files
+            || self.snapshot.secrets.mapValues(\.generation)
+                != snapshot.secrets.mapValues(\.generation)
+        for (name, configuration) in snapshot.routes {
+            let slot = routes[name] ?? RouteSlot()
+            routes[name] = slot
+            if slot.table != nil, slot.generation == configuration.generation { continue }
+            do {
+                slot.table = try RouteTable(configuration)
+                slot.generation = configuration.generation
+            } catch {
+                problems.append("route configuration \(name): \(error)")
+            }
+        }
+        self.snapshot = snapshot
+        for listener in snapshot.listeners {
+            do {
+                try adopt(listener, trustChanged: trustChanged)
+            } catch {
+                problems.append("\(error)")
+            }
+        }
+        let wanted = Set(snapshot.listeners.map(\.name))
+        for (name, port) in listeners where !wanted.contains(name) {
+            listeners[name] = nil
+            remove(port)
+        }
+        for name in routes.keys where snapshot.routes[name] == nil { routes[name] = nil }
+        send(.adopted(worker: index, number: snapshot.number, problems: problems))
+    }
+
+    private func adopt(_ listener: Listener, trustChanged: Bool) throws(ListenerError) {
+        if let port = listeners[listener.name] {
+            if port.config.generation != listener.generation || trustChanged {
+                try port.update(listener)
+            }
+            return
+        }
+        let port = try ListenerPort(listener, worker: self)
+        try port.open()
+        listeners[listener.name] = port
+    }
+
+    private func remove(_ port: ListenerPort) {
+        port.stopListening()
+        port.drain()
+        port.closeAll()
+        leaving.append(port)
+        leaving.removeAll { $0.connectionCount == 0 }
+    }
+
+    // MARK: What listeners are made with
+
+    func makeManager(
+        _ config: HTTPConnectionManager, listener: Listener
+    ) throws -> HTTPManager {
+        let slot: RouteSlot
+        switch config.routes {
+        case .inline(let configuration):
+            slot = RouteSlot(table: try RouteTable(configuration))
+        case .named(let name):
+            slot = routes[name] ?? RouteSlot()
+            routes[name] = slot
+        }
+        return HTTPManager(
+            config: config, slot: slot, logs: try config.accessLogs.map(makeLog),
+            metrics: metrics.http(config))
+    }
+
+    func makeTLSContext(_ config: DownstreamTLS) throws -> TLSContext {
+        try TLSContext(
+            downstream: config, secrets: snapshot.secrets, files: snapshot.files,
+            ticketKey: [])
+    }
+
+    private func makeLog(_ config: AccessLogConfig) throws -> AccessLogWriter {
+        let file: AccessLogFile
+        if let known = logs[config.path] {
+            file = known
+        } else {
+            file = try AccessLogFile(path: config.path, loop: loop)
+            logs[config.path] = file
+        }
+        return AccessLogWriter(format: try AccessLogFormat(config.format), file: file)
+    }
+
+    // MARK: What exchanges ask
+
+    var random: SeededRandom {
+        get { loop.random }
+        set { loop.random = newValue }
+    }
+
+    var date: HTTPDate {
+        httpDate.advance(to: loop.wallClock)
+        return httpDate
+    }
+
+    func nextConnectionNumber() -> UInt64 {
+        connectionCount += 1
+        return connectionCount
+    }
+
+    func makeExchange() -> Exchange {
+        idleExchanges.popLast() ?? Exchange(worker: self)
+    }
+
+    func recycle(_ exchange: Exchange) {
+        if idleExchanges.count < Worker.keptExchanges { idleExchanges.append(exchange) }
+    }
+
+    private static let keptExchanges = 256
+
+    // MARK: Stopping
+
+    /// Lame duck: connections end gracefully and new ones are still answered.
+    private func drain() {
+        isDraining = true
+        for port in listeners.values { port.drain() }
+        reportDrained()
+    }
+
+    private func stopListening() {
+        for port in listeners.values { port.stopListening() }
+    }
+
+    /// How many exchanges and relayed connections are open.
+    var openWork: Int {
+        (Array(listeners.values) + leaving).reduce(0) { $0 + $1.openExchanges }
+    }
+
+    private func reportDrained() {
+        send(.openWork(worker: index, openWork))
+    }
+
+    private func close() {
+        for port in listeners.values {
+            port.stopListening()
+            port.closeAll()
+        }
+        listeners = [:]
+        leaving = []
+        clusters.drain()
+        idleExchanges = []
+        for file in logs.values { file.flush() }
+        send(.closed(worker: index))
+    }
+}
+
+/// From the control loop to a worker.
+enum WorkerOrder: Sendable {
+    case adopt(Snapshot)
+    case health(HealthUpdate)
+    case drain
+    case stopListening
+    case close
+    case reopenLogs
+}
+
+/// From a worker to the control loop.
+enum WorkerReport: Sendable {
+    case adopted(worker: Int, number: UInt64, problems: [String])
+    case evidence(HealthEvidence)
+    case openWork(worker: Int, Int)
+    case closed(worker: Int)
+}
