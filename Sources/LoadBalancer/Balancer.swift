@@ -1,0 +1,464 @@
+public import MeshBase
+public import MeshConfig
+
+/// One cluster in one worker: who may be chosen, and who is.
+///
+/// **Three questions, in this order.** *Which priority?* `PriorityLoad`, Envoy's formulas. *Which
+/// locality in it?* Weighted turns on effective weights, where the cluster asks for that. *Which host?*
+/// The policy. Candidates and shares are worked out again only when endpoints, verdicts or suspicions
+/// change, so a pick between two changes is a draw and a turn, and allocates nothing.
+///
+/// **Suspects** (`Suspicion`, of the host or of its path) count as unhealthy in the formulas: when all
+/// local hosts refuse, all load goes to the next priority at once. After its hold a suspect is given
+/// one request, never more than one at a time, and only a request of a priority that is not better
+/// than its own. When nothing but suspects is left, the one whose hold ends first is used rather than
+/// none: a request that may fail is better than one that does.
+///
+/// **Panic** (Envoy's threshold) uses all hosts but suspects, and only when no priority can take the
+/// traffic. **Draining** hosts are never chosen.
+///
+/// **Retries** leave the failure domain that failed: another region, else another zone, else another
+/// first hop, else another host, even if that lies in a lower priority.
+///
+/// It holds no timer: a hold that ends is noticed by the next pick.
+public final class Balancer {
+    public struct Update {
+        public var added: [Host]
+        /// Gone from the cluster: their pools should end when idle.
+        public var removed: [Host]
+    }
+
+    public private(set) var configuration: LoadBalancing
+    public private(set) var hosts: [Host] = []
+    public let paths: PathHealth
+    private let settings: Settings
+    private var random: SeededRandom
+
+    /// Hosts by priority.
+    private var levels: [[Host]] = []
+    /// For each priority one tier of each `TierKind`.
+    private var tiers: [Tier] = []
+    /// How traffic is shared between priorities now.
+    public private(set) var load = PriorityLoad(levels: [])
+    private var overprovisioningFactor: UInt32
+    private var needsRebuild = true
+    private var seenPaths = 0
+    /// When the next hold ends.
+    private var nextTrial = Instant.distantFuture
+    /// Suspects that may be tried, or are.
+    private var trials: [Host] = []
+
+    private enum TierKind: Int, CaseIterable {
+        case healthy, degraded
+        /// What panic chooses from.
+        case all
+    }
+    /// The hosts of a priority that are alike in health.
+    private struct Tier {
+        var groups: [Group] = []
+        /// Whose turn it is, and the weights that say so; empty with one group.
+        var turns = DeadlineHeap([])
+        var weights: [Double] = []
+
+        var isEmpty: Bool { groups.isEmpty }
+    }
+    private struct Group {
+        var candidates: [Candidate]
+        var policy: any Policy
+    }
+
+    public init(
+        configuration: LoadBalancing, paths: PathHealth, settings: Settings = Settings(),
+        random: SeededRandom
+    ) {
+        self.configuration = configuration
+        self.paths = paths
+        self.settings = settings
+        self.random = random
+        overprovisioningFactor = configuration.overprovisioningFactor
+    }
+
+    // MARK: What changes
+
+    /// Takes the cluster's endpoints. A host of the same address and hostname stays the same object.
+    public func update(
+        endpoints: [ResolvedEndpoint], configuration: LoadBalancing? = nil,
+        overprovisioningFactor: UInt32? = nil
+    ) -> Update {
+        if let configuration { self.configuration = configuration }
+        self.overprovisioningFactor =
+            overprovisioningFactor ?? self.configuration.overprovisioningFactor
+        struct Key: Hashable {
+            var address: SocketAddress
+            var hostname: String
+        }
+        var known: [Key: Host] = [:]
+        for host in hosts { known[Key(address: host.address, hostname: host.hostname)] = host }
+        var update = Update(added: [], removed: [])
+        var kept: [Host] = []
+        var seen: Set<Key> = []
+        kept.reserveCapacity(endpoints.count)
+        for resolved in endpoints {
+            let key = Key(address: resolved.address, hostname: resolved.endpoint.hostname)
+            // Of two with one key the first counts, as in Envoy.
+            guard seen.insert(key).inserted else { continue }
+            let path = paths.path(to: resolved.gateway ?? resolved.address)
+            let host: Host
+            if let old = known.removeValue(forKey: key) {
+                host = old
+                host.endpoint = resolved.endpoint
+                host.path = path
+            } else {
+                host = Host(resolved, path: path)
+                update.added.append(host)
+            }
+            host.priority = max(0, resolved.priority)
+            host.locality = resolved.locality
+            host.localityWeight = resolved.localityWeight
+            kept.append(host)
+        }
+        for host in hosts where known[Key(address: host.address, hostname: host.hostname)] === host
+        {
+            host.isRemoved = true
+            update.removed.append(host)
+        }
+        hosts = kept
+        needsRebuild = true
+        return update
+    }
+
+    /// Takes the control loop's verdicts. A host that is called healthy is trusted at once.
+    public func setVerdicts(_ verdicts: [(address: SocketAddress, verdict: Verdict)]) {
+        for (address, verdict) in verdicts {
+            for host in hosts where host.address == address {
+                host.verdict = verdict
+                if verdict == .healthy { _ = host.suspicion.succeeded() }
+            }
+        }
+        needsRebuild = true
+    }
+
+    /// Takes in that a connection or request to this host failed in its transport. `release` calls it
+    /// for requests; the pool calls it for connections that failed with no request on them.
+    public func suspect(_ host: Host, _ failure: TransportFailure, now: Instant) {
+        let kind = failure.kind
+        if failure.layer == .path || (host.isDirect && kind.concernsFirstHop) {
+            host.suspicion.tryAbandoned()
+            paths.failed(host.path, kind, now: now)
+            return
+        }
+        if host.suspicion.failed(
+            kind, now: now, baseHold: settings.baseHold, maxHold: settings.maxHold)
+        {
+            needsRebuild = true
+        }
+        switch kind {
+        case .tunnelRefused, .tlsUntrusted, .tlsWrongIdentity, .tlsExpired, .tlsNoCertificate:
+            // The other side spoke, so the path carried it that far.
+            paths.succeeded(host.path)
+        default:
+            host.path.suspicion.tryAbandoned()
+        }
+    }
+
+    /// Takes in that this host answered.
+    public func succeeded(_ host: Host) {
+        if host.suspicion.succeeded() { needsRebuild = true }
+        paths.succeeded(host.path)
+    }
+
+    public enum Outcome: Sendable {
+        /// A response came, of whatever status.
+        case answered
+        case failed(TransportFailure)
+        /// It ended by our or the client's doing.
+        case abandoned
+    }
+
+    /// Gives a picked host back; once for every pick.
+    public func release(_ pick: Pick, _ outcome: Outcome, now: Instant) {
+        let host = pick.host
+        precondition(host.activeRequests > 0, "released more often than picked")
+        host.activeRequests -= 1
+        switch outcome {
+        case .answered: succeeded(host)
+        case .failed(let failure): suspect(host, failure, now: now)
+        case .abandoned:
+            guard pick.reason == .trial || pick.reason == .lastResort else { return }
+            host.suspicion.tryAbandoned()
+            host.path.suspicion.tryAbandoned()
+        }
+    }
+
+    // MARK: Picking
+
+    /// Chooses a host and counts a request on it; give it back with `release`.
+    public func pick(_ request: PickContext) -> PickResult {
+        if needsRebuild || seenPaths != paths.version || request.now >= nextTrial {
+            rebuild(request.now)
+        }
+        if hosts.isEmpty { return .none(.noEndpoints) }
+        if !request.attempted.isEmpty, let host = elsewhere(request) {
+            return take(host, .elsewhere)
+        }
+        if load.isEmpty, !load.isPanicking { return lastResort(request) }
+        let (priority, isDegraded) = load.choose(random.next())
+        if request.attempted.isEmpty, !trials.isEmpty,
+            let host = trials.first(where: { $0.priority <= priority && $0.mayTry(request.now) })
+        {
+            return take(host, .trial)
+        }
+        if load.isPanicking {
+            guard let host = choose(.all, priority, request.key) else {
+                return lastResort(request)
+            }
+            return take(host, .panic)
+        }
+        if isDegraded {
+            guard let host = choose(.degraded, priority, request.key) else {
+                return lastResort(request)
+            }
+            return take(host, .degraded)
+        }
+        guard let host = choose(.healthy, priority, request.key) else {
+            return lastResort(request)
+        }
+        return take(host, .healthy)
+    }
+
+    private func take(_ host: Host, _ reason: Pick.Reason) -> PickResult {
+        host.activeRequests += 1
+        if reason == .trial || reason == .lastResort {
+            if host.suspicion.isSuspected { host.suspicion.tryBegan() }
+            if host.path.suspicion.isSuspected { host.path.suspicion.tryBegan() }
+        }
+        return .host(Pick(host: host, reason: reason))
+    }
+
+    private func choose(_ kind: TierKind, _ priority: Int, _ key: UInt64?) -> Host? {
+        let tier = priority * TierKind.allCases.count + kind.rawValue
+        guard tier < tiers.count, !tiers[tier].isEmpty else { return nil }
+        var index = 0
+        if !tiers[tier].turns.isEmpty {
+            let (deadline, due) = tiers[tier].turns.first
+            tiers[tier].turns.postponeFirst(to: deadline + 1 / tiers[tier].weights[due])
+            index = due
+        }
+        return Balancer.choose(in: &tiers[tier].groups[index], key, &random)
+    }
+
+    private static func choose(
+        in group: inout Group, _ key: UInt64?, _ random: inout SeededRandom
+    ) -> Host {
+        let index = group.policy.choose(among: group.candidates, key: key, random: &random)
+        return group.candidates[index].host
+    }
+
+    /// For a retry: a host that is well, was not tried, and lies as far as can be from those that were.
+    /// Of equally far ones the best priority, and there by weight.
+    private func elsewhere(_ request: PickContext) -> Host? {
+        var best: Host?
+        var bestRank = (distance: 0, health: 0, priority: 0)
+        var weights: UInt64 = 0
+        for host in hosts {
+            let standing = host.standing
+            guard standing == .healthy || standing == .degraded,
+                !request.attempted.contains(where: { $0 === host })
+            else { continue }
+            let rank = (
+                distance: request.attempted.reduce(3) { min($0, Balancer.distance($1, host)) },
+                health: standing == .healthy ? 1 : 0, priority: -host.priority
+            )
+            if best == nil || rank > bestRank {
+                (best, bestRank, weights) = (host, rank, UInt64(host.weight))
+            } else if rank == bestRank {
+                // Each host replaces the ones before with the probability of its share.
+                weights += UInt64(host.weight)
+                if random.next().multipliedFullWidth(by: weights).high < UInt64(host.weight) {
+                    best = host
+                }
+            }
+        }
+        return best
+    }
+
+    /// What two hosts do not share: region 3, zone 2, first hop 1, nothing but themselves 0.
+    private static func distance(_ left: Host, _ right: Host) -> Int {
+        if left.locality.region != right.locality.region { return 3 }
+        if left.locality.zone != right.locality.zone { return 2 }
+        return left.path === right.path ? 0 : 1
+    }
+
+    private func lastResort(_ request: PickContext) -> PickResult {
+        var best: Host?
+        var isBestFresh = false
+        for host in hosts where host.standing == .suspect {
+            let isFresh = !request.attempted.contains { $0 === host }
+            if let best, isBestFresh, !isFresh || best.holdEnds <= host.holdEnds { continue }
+            if let best, isBestFresh == isFresh, best.holdEnds <= host.holdEnds { continue }
+            best = host
+            isBestFresh = isFresh
+        }
+        if let best, isBestFresh || request.attempted.isEmpty { return take(best, .lastResort) }
+        return .none(whyNone())
+    }
+
+    private func whyNone() -> NoHost {
+        let standings = hosts.map(\.standing)
+        if standings.contains(.suspect) { return .allSuspect }
+        if standings.allSatisfy({ $0 == .draining }) { return .allDraining }
+        if standings.contains(.ejected) { return .allEjected }
+        return .allUnhealthy
+    }
+
+    // MARK: Working out the candidates
+
+    private func rebuild(_ now: Instant) {
+        needsRebuild = false
+        seenPaths = paths.version
+        nextTrial = .distantFuture
+        trials.removeAll(keepingCapacity: true)
+        levels = Array(repeating: [], count: (hosts.map(\.priority).max() ?? -1) + 1)
+        tiers = Array(repeating: Tier(), count: levels.count * TierKind.allCases.count)
+        for host in hosts {
+            levels[host.priority].append(host)
+            guard host.standing == .suspect, host.verdict == .healthy, !host.path.isEjected else {
+                continue
+            }
+            let ends = host.holdEnds
+            if ends > now {
+                nextTrial = min(nextTrial, ends)
+            } else {
+                trials.append(host)
+            }
+        }
+        var shares: [PriorityLoad.Level] = []
+        for index in levels.indices {
+            let all = levels[index]
+            let base = index * TierKind.allCases.count
+            let healthy = all.filter { $0.standing == .healthy }
+            let degraded = all.filter { $0.standing == .degraded }
+            shares.append(
+                PriorityLoad.Level(
+                    hosts: all.count, healthy: healthy.count, degraded: degraded.count))
+            tiers[base + TierKind.healthy.rawValue] = tier(of: healthy, in: all)
+            tiers[base + TierKind.degraded.rawValue] = tier(of: degraded, in: all)
+        }
+        load = PriorityLoad(
+            levels: shares, overprovisioningFactor: overprovisioningFactor,
+            panicThreshold: configuration.panicThreshold,
+            strict: settings.failoverMode == .strict)
+        if load.isPanicking {
+            for index in levels.indices {
+                let usable = levels[index].filter {
+                    !$0.isSuspect && $0.standing != .draining
+                }
+                tiers[index * TierKind.allCases.count + TierKind.all.rawValue] = tier(
+                    of: usable, in: usable, weighted: false)
+            }
+        }
+    }
+
+    private func tier(of eligible: [Host], in all: [Host], weighted: Bool = true) -> Tier {
+        if eligible.isEmpty { return Tier() }
+        guard configuration.localityMode == .weighted, weighted else {
+            return Tier(groups: [group(eligible)])
+        }
+        var localities: [Locality] = []
+        for host in eligible where !localities.contains(host.locality) {
+            localities.append(host.locality)
+        }
+        var result = Tier()
+        var deadlines: [(deadline: Double, index: Int)] = []
+        for locality in localities {
+            let members = eligible.filter { $0.locality == locality }
+            let weight = effectiveLocalityWeight(
+                members[0].localityWeight ?? 0, available: members.count,
+                of: all.reduce(0) { $0 + ($1.locality == locality ? 1 : 0) },
+                overprovisioningFactor: overprovisioningFactor,
+                strict: settings.failoverMode == .strict)
+            if weight <= 0 { continue }
+            deadlines.append((random.unit() / weight, result.groups.count))
+            result.weights.append(weight)
+            result.groups.append(group(members))
+        }
+        // Where no locality has a weight there is nothing to weigh by.
+        if result.groups.isEmpty { return Tier(groups: [group(eligible)]) }
+        if result.groups.count > 1 { result.turns = DeadlineHeap(deadlines) }
+        return result
+    }
+
+    private func group(_ hosts: [Host]) -> Group {
+        let candidates = hosts.map { Candidate(host: $0, weight: $0.weight) }
+        return Group(
+            candidates: candidates,
+            policy: makePolicy(configuration.policy, candidates, &random))
+    }
+
+    // MARK: Looking
+
+    /// What must always hold; for tests.
+    public func checkInvariants() {
+        for host in hosts {
+            precondition(host.activeRequests >= 0 && !host.isRemoved && host.priority >= 0)
+        }
+        precondition(needsRebuild || levels.reduce(0) { $0 + $1.count } == hosts.count)
+        if !needsRebuild, !hosts.isEmpty {
+            precondition((load.healthyLoad + load.degradedLoad).reduce(0, +) == 100)
+        }
+        guard !needsRebuild, seenPaths == paths.version else { return }
+        for priority in levels.indices {
+            let tier = tiers[priority * TierKind.allCases.count + TierKind.healthy.rawValue]
+            for group in tier.groups {
+                precondition(group.candidates.allSatisfy { $0.host.standing == .healthy })
+            }
+        }
+    }
+}
+
+/// What a pick may depend on.
+public struct PickContext {
+    public var now: Instant
+    /// What the hash policy came to.
+    public var key: UInt64?
+    /// Hosts that this request was sent to already; not empty makes it a retry.
+    public var attempted: [Host]
+
+    public init(now: Instant, key: UInt64? = nil, attempted: [Host] = []) {
+        self.now = now
+        self.key = key
+        self.attempted = attempted
+    }
+}
+
+public struct Pick {
+    /// What made this host a candidate.
+    public enum Reason: Equatable, Sendable {
+        case healthy, degraded
+        /// Too few are healthy in all priorities, so health is disregarded.
+        case panic
+        /// A retry that left the failure domain that failed.
+        case elsewhere
+        /// A suspect whose hold is over: this request finds out.
+        case trial
+        /// A suspect, because there is nothing else.
+        case lastResort
+    }
+
+    public let host: Host
+    public let reason: Reason
+}
+
+public enum PickResult {
+    case host(Pick)
+    case none(NoHost)
+}
+
+/// Why there is no host, in the words of the access log.
+public enum NoHost: String, Error, Sendable {
+    case noEndpoints = "no-endpoints"
+    case allSuspect = "all-suspect"
+    case allDraining = "all-draining"
+    case allEjected = "all-ejected"
+    case allUnhealthy = "all-unhealthy"
+}

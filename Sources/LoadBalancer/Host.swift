@@ -1,0 +1,107 @@
+public import MeshBase
+public import MeshConfig
+
+/// An endpoint of which the address is known, as the shell hands it to a balancer.
+public struct ResolvedEndpoint: Sendable {
+    public var endpoint: Endpoint
+    public var address: SocketAddress
+    /// The first hop when it is a gateway; `nil`: the endpoint is reached directly.
+    public var gateway: SocketAddress?
+    public var priority: Int
+    public var locality: Locality
+    public var localityWeight: UInt32?
+
+    public init(
+        endpoint: Endpoint, address: SocketAddress, gateway: SocketAddress? = nil,
+        priority: Int = 0, locality: Locality = Locality(), localityWeight: UInt32? = nil
+    ) {
+        self.endpoint = endpoint
+        self.address = address
+        self.gateway = gateway
+        self.priority = priority
+        self.locality = locality
+        self.localityWeight = localityWeight
+    }
+}
+
+/// The control loop's word on an endpoint.
+public enum Verdict: Equatable, Sendable {
+    public enum Reason: Equatable, Sendable {
+        case transport(TransportFailure.Kind)
+        case outlier(String)
+    }
+    case healthy
+    case ejected(until: Instant, Reason)
+    case failedProbe
+}
+
+/// One endpoint in one worker. It outlives updates that keep its address and hostname, and with it
+/// the connections that the shell hangs on it.
+public final class Host {
+    public internal(set) var endpoint: Endpoint
+    public let address: SocketAddress
+    public let hostname: String
+    public internal(set) var priority = 0
+    public internal(set) var locality = Locality()
+    public internal(set) var localityWeight: UInt32?
+    public internal(set) var path: PathHealth.Path
+    public internal(set) var activeRequests = 0
+    public internal(set) var verdict = Verdict.healthy
+    public internal(set) var suspicion = Suspicion()
+    /// It is no longer in the cluster; what runs on it may end.
+    public internal(set) var isRemoved = false
+    /// The shell's: its pool of connections.
+    public var attachment: AnyObject?
+
+    init(_ resolved: ResolvedEndpoint, path: PathHealth.Path) {
+        endpoint = resolved.endpoint
+        address = resolved.address
+        hostname = resolved.endpoint.hostname
+        self.path = path
+    }
+
+    public var weight: UInt32 { max(1, endpoint.weight) }
+    public var isDirect: Bool { path.address == address }
+
+    enum Standing {
+        case healthy, degraded
+        /// Nothing but our own suspicion, or the control loop's on transport failures, is against it.
+        case suspect
+        case draining, ejected, unhealthy
+    }
+
+    var standing: Standing {
+        switch endpoint.status {
+        case .draining: return .draining
+        case .unhealthy, .timeout: return .unhealthy
+        case .unknown, .healthy, .degraded: break
+        }
+        switch verdict {
+        case .ejected(_, .transport): return .suspect
+        case .ejected(_, .outlier): return .ejected
+        case .failedProbe: return .unhealthy
+        case .healthy: break
+        }
+        if isSuspect { return .suspect }
+        return endpoint.status == .degraded ? .degraded : .healthy
+    }
+
+    /// Transport failures speak against it or its path, whatever else does.
+    var isSuspect: Bool {
+        if case .ejected(_, .transport) = verdict { return true }
+        return suspicion.isSuspected || path.suspicion.isSuspected || path.isEjected
+    }
+
+    /// When its hold and its path's are both over.
+    var holdEnds: Instant {
+        max(
+            suspicion.isSuspected ? suspicion.until : .zero,
+            path.suspicion.isSuspected ? path.suspicion.until : .zero)
+    }
+
+    func mayTry(_ now: Instant) -> Bool {
+        guard standing == .suspect, verdict == .healthy, !path.isEjected else { return false }
+        return (!suspicion.isSuspected || suspicion.mayTry(now))
+            && (!path.suspicion.isSuspected || path.suspicion.mayTry(now))
+    }
+}
