@@ -1,34 +1,145 @@
 import MeshBase
 import MeshConfig
 
-/// tmp
+/// Decides, for one exchange, whether a failed attempt is followed by another.
+///
+/// Two rules, either of which is enough. *Always*: a transport failure before any response is retried
+/// up to twice, if the request was provably not processed, or is idempotent. *By policy*: what the
+/// route's `retry_on` names, up to its number of retries, as Envoy reads those words.
+///
+/// Neither applies when the body can't be sent again, when the response has begun to go to the client,
+/// when the deadline leaves no time, or when the cluster's retry budget is spent. The first retry of a
+/// transport failure goes out at once, for it goes elsewhere; others wait for a jittered back-off.
 struct RetryState {
-    enum Evidence {
-        case transport(TransportFailure, unprocessed: Bool)
-        case noEndpoint
-        case response(MessageHead)
-        var nothingWasSent: Bool {
-            if case .transport(_, unprocessed: true) = self { return true }
-            return false
-        }
+    /// How far an attempt came before it failed.
+    enum Progress: Equatable {
+        /// No byte of it was sent: no connection, or the pool never took it.
+        case unsent
+        /// The peer says that it did not process it: REFUSED_STREAM, or above GOAWAY's last stream.
+        case refused
+        /// Sent in part or whole; no response yet.
+        case sent
+        /// The client has seen part of the response.
+        case responding
     }
-    enum Decision { case giveUp; case retry(Instant) }
-    var deadline: Instant?
-    var retries = 0
-    let policy: RetryPolicy?
-    let isIdempotent: Bool
-    init(policy: RetryPolicy? = nil, isIdempotent: Bool = false) {
+    enum Evidence: Equatable {
+        case transport(TransportFailure.Kind, Progress)
+        /// A response head; `grpc` is its `grpc-status`, where it has one.
+        case response(status: Int, grpc: Int?)
+        case perTryTimeout
+    }
+    enum Decision: Equatable {
+        case retry(at: Instant)
+        case giveUp(Refusal)
+    }
+    /// The words of the access log.
+    enum Refusal: String {
+        case notRetriable = "not-retriable"
+        case attemptsSpent = "retries-spent"
+        case budgetSpent = "budget-spent"
+        case bodyGone = "body-not-replayable"
+        case deadline = "deadline"
+        case responseBegun = "response-begun"
+    }
+
+    /// Retries that transport failures get without any policy.
+    static let alwaysArmed = 2
+
+    private let policy: RetryPolicy?
+    private let isIdempotent: Bool
+    private let deadline: Instant
+    private var backoff: Backoff?
+    private(set) var retries = 0
+
+    /// - Parameters:
+    ///   - method: of the request, for whether it is idempotent (RFC 9110 §9.2.2).
+    ///   - deadline: of the whole exchange.
+    init(policy: RetryPolicy?, head: borrowing MessageHead, deadline: Instant) {
         self.policy = policy
-        self.isIdempotent = isIdempotent
+        self.deadline = deadline
+        isIdempotent =
+            head.value(.method, equals: "GET") || head.value(.method, equals: "HEAD")
+            || head.value(.method, equals: "OPTIONS") || head.value(.method, equals: "TRACE")
+            || head.value(.method, equals: "PUT") || head.value(.method, equals: "DELETE")
+        backoff = Backoff(
+            base: policy?.backoffBase ?? .milliseconds(25),
+            cap: policy?.backoffCap ?? .milliseconds(250))
     }
-    var perTryTimeout: Duration? { policy?.perTryTimeout }
-    func wants(_ head: MessageHead) -> Bool { false }
-    mutating func settle() {}
-    mutating func decide(_ evidence: Evidence, now: Instant, random: inout SeededRandom) -> Decision {
-        if case .transport(_, let unprocessed) = evidence, unprocessed || isIdempotent, retries < 2 {
-            retries += 1
-            return .retry(now)
+
+    /// - Parameters:
+    ///   - canReplay: the request's body is still held whole.
+    ///   - beginRetry: takes a place in the cluster's retry budget; asked only when all else agrees.
+    mutating func decide(
+        _ evidence: Evidence, now: Instant, canReplay: Bool, random: inout SeededRandom,
+        beginRetry: () -> Bool
+    ) -> Decision {
+        if case .transport(_, .responding) = evidence { return .giveUp(.responseBegun) }
+        let isArmed = isAlwaysRetried(evidence)
+        let isAsked = policy.map { isNamed(evidence, by: $0) } ?? false
+        guard isArmed || isAsked else { return .giveUp(.notRetriable) }
+        guard
+            isArmed && retries < RetryState.alwaysArmed
+                || isAsked && retries < (policy?.maxRetries ?? 0)
+        else { return .giveUp(.attemptsSpent) }
+        guard canReplay else { return .giveUp(.bodyGone) }
+        var at = now
+        if retries > 0 || !isTransport(evidence) {
+            if let delay = backoff?.next(random: &random) { at = now + delay }
         }
-        return .giveUp
+        guard at < deadline else { return .giveUp(.deadline) }
+        guard beginRetry() else { return .giveUp(.budgetSpent) }
+        retries += 1
+        return .retry(at: at)
+    }
+
+    private func isTransport(_ evidence: Evidence) -> Bool {
+        if case .transport = evidence { true } else { false }
+    }
+
+    private func isAlwaysRetried(_ evidence: Evidence) -> Bool {
+        guard case .transport(let kind, let progress) = evidence else { return false }
+        // Our own lack of descriptors is no better on another host.
+        if kind == .exhausted { return false }
+        switch progress {
+        case .unsent, .refused: return true
+        case .sent: return isIdempotent
+        case .responding: return false
+        }
+    }
+
+    private func isNamed(_ evidence: Evidence, by policy: RetryPolicy) -> Bool {
+        let conditions = policy.conditions
+        // Envoy counts an attempt without a response as the 5xx that it would become.
+        let anyReset: RetryPolicy.Conditions = [.reset, .serverError, .gatewayError]
+        switch evidence {
+        case .perTryTimeout:
+            return !conditions.isDisjoint(with: anyReset)
+        case .transport(let kind, let progress):
+            if !conditions.isDisjoint(with: anyReset) { return true }
+            switch progress {
+            case .unsent:
+                return conditions.contains(.resetBeforeRequest)
+                    || conditions.contains(.connectFailure) && kind != .exhausted
+            case .refused: return conditions.contains(.refusedStream)
+            case .sent, .responding: return false
+            }
+        case .response(let status, let grpc):
+            if conditions.contains(.serverError), status >= 500 { return true }
+            if conditions.contains(.gatewayError), (502...504).contains(status) { return true }
+            if conditions.contains(.retriable4xx), status == 409 { return true }
+            if conditions.contains(.retriableStatusCodes),
+                policy.retriableStatusCodes.contains(status)
+            {
+                return true
+            }
+            switch grpc {
+            case 1: return conditions.contains(.grpcCancelled)
+            case 4: return conditions.contains(.grpcDeadlineExceeded)
+            case 8: return conditions.contains(.grpcResourceExhausted)
+            case 13: return conditions.contains(.grpcInternal)
+            case 14: return conditions.contains(.grpcUnavailable)
+            default: return false
+            }
+        }
     }
 }

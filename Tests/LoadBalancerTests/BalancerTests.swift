@@ -1,0 +1,273 @@
+import LoadBalancer
+import MeshBase
+import MeshConfig
+import Testing
+
+private func address(_ number: Int) -> SocketAddress {
+    .ipv4(0x0A00_0000 + UInt32(number), port: 80)
+}
+
+private func endpoint(
+    _ number: Int, priority: Int = 0, weight: UInt32 = 1, zone: String = "z", region: String = "r",
+    localityWeight: UInt32? = nil, gateway: SocketAddress? = nil,
+    status: Endpoint.Status = .unknown
+) -> ResolvedEndpoint {
+    ResolvedEndpoint(
+        endpoint: Endpoint(target: .address(address(number)), weight: weight, status: status),
+        address: address(number), gateway: gateway, priority: priority,
+        locality: Locality(region: region, zone: zone), localityWeight: localityWeight)
+}
+
+/// A balancer with virtual time.
+private struct Bench {
+    let balancer: Balancer
+    let paths: PathHealth
+    var now = Instant.zero
+
+    init(
+        _ endpoints: [ResolvedEndpoint], _ configuration: LoadBalancing = LoadBalancing(),
+        paths: PathHealth = PathHealth(), settings: Settings = Settings()
+    ) {
+        self.paths = paths
+        balancer = Balancer(
+            configuration: configuration, paths: paths, settings: settings,
+            random: SeededRandom(seed: 7))
+        _ = balancer.update(endpoints: endpoints)
+    }
+
+    func pick(attempted: [Host] = []) -> Pick? {
+        defer { balancer.checkInvariants() }
+        guard
+            case .host(let pick) = balancer.pick(PickContext(now: now, attempted: attempted))
+        else { return nil }
+        return pick
+    }
+
+    func reason() -> NoHost? {
+        if case .none(let reason) = balancer.pick(PickContext(now: now)) { reason } else { nil }
+    }
+
+    /// How often each host is picked; each pick is answered at once.
+    func counts(_ picks: Int) -> [SocketAddress: Int] {
+        var counts: [SocketAddress: Int] = [:]
+        for _ in 0..<picks {
+            guard let pick = pick() else { continue }
+            counts[pick.host.address, default: 0] += 1
+            balancer.release(pick, .abandoned, now: now)
+        }
+        return counts
+    }
+
+    func fail(_ pick: Pick?, _ kind: TransportFailure.Kind) {
+        guard let pick else { return }
+        balancer.release(pick, .failed(TransportFailure(kind)), now: now)
+        balancer.checkInvariants()
+    }
+
+    func refuse(_ numbers: Int...) {
+        for host in balancer.hosts where numbers.contains(where: { address($0) == host.address }) {
+            balancer.suspect(host, TransportFailure(.connectRefused), now: now)
+        }
+    }
+}
+
+@Suite struct BalancerTests {
+    @Test("Weighted round robin is exact in every run as long as the sum of weights")
+    func weightedRoundRobin() {
+        let bench = Bench([
+            endpoint(1, weight: 5), endpoint(2, weight: 3), endpoint(3, weight: 2),
+        ])
+        for _ in 0..<50 {
+            #expect(bench.counts(10) == [address(1): 5, address(2): 3, address(3): 2])
+        }
+    }
+
+    @Test("Round robin among equals visits each once before any twice")
+    func roundRobin() {
+        let bench = Bench((1...7).map { endpoint($0) })
+        #expect(bench.counts(70).values.allSatisfy { $0 == 10 })
+    }
+
+    @Test(
+        "Weighted policies keep to their shares",
+        arguments: [LoadBalancing.Policy.random, .leastRequest(choices: 2), .roundRobin])
+    func shares(policy: LoadBalancing.Policy) {
+        let bench = Bench(
+            [endpoint(1, weight: 1), endpoint(2, weight: 3)], LoadBalancing(policy: policy))
+        let counts = bench.counts(8000)
+        #expect(abs(counts[address(2), default: 0] - 6000) < 160)
+    }
+
+    @Test("Least request prefers the idle of two")
+    func leastRequest() {
+        let bench = Bench(
+            [endpoint(1), endpoint(2)], LoadBalancing(policy: .leastRequest(choices: 8)))
+        var held: [Host] = []
+        for _ in 0..<200 {
+            if let pick = bench.pick() { held.append(pick.host) }
+        }
+        let first = held.count { $0.address == address(1) }
+        #expect(abs(first - 100) <= 4)
+    }
+
+    @Test("Half a healthy priority keeps seventy percent")
+    func spill() {
+        let bench = Bench(
+            [endpoint(1), endpoint(2, status: .unhealthy)] + [endpoint(3, priority: 1)])
+        let counts = bench.counts(10000)
+        #expect(abs(counts[address(1), default: 0] - 7000) < 230)
+        #expect(counts[address(2)] == nil)
+    }
+
+    @Test("Localities share by effective weight")
+    func localities() {
+        let bench = Bench(
+            [
+                endpoint(1, zone: "x", localityWeight: 1),
+                endpoint(2, zone: "x", localityWeight: 1, status: .unhealthy),
+                endpoint(3, zone: "y", localityWeight: 2),
+                endpoint(4, zone: "y", localityWeight: 2),
+            ], LoadBalancing(localityMode: .weighted))
+        let counts = bench.counts(2700)
+        #expect(abs(counts[address(1), default: 0] - 700) <= 1)
+    }
+
+    @Test("When all local hosts refuse, all load goes remote at once")
+    func allRefused() {
+        let bench = Bench([endpoint(1), endpoint(2), endpoint(3, priority: 1)])
+        bench.refuse(1, 2)
+        #expect(bench.counts(100) == [address(3): 100])
+    }
+
+    @Test("A suspect is tried by one request after its hold, and a success restores it")
+    func halfOpen() {
+        var bench = Bench([endpoint(1), endpoint(2)])
+        bench.refuse(1)
+        bench.now = .zero + .milliseconds(999)
+        #expect(bench.counts(10) == [address(2): 10])
+        bench.now = .zero + .seconds(1)
+        let trial = bench.pick()
+        #expect(trial?.reason == .trial && trial?.host.address == address(1))
+        #expect(bench.counts(10) == [address(2): 10])
+        if let trial { bench.balancer.release(trial, .answered, now: bench.now) }
+        #expect(bench.counts(10) == [address(1): 5, address(2): 5])
+    }
+
+    @Test("A failed trial doubles the hold, up to thirty seconds")
+    func holdDoubles() {
+        var bench = Bench([endpoint(1), endpoint(2)])
+        bench.refuse(1)
+        var holds: [Int64] = []
+        for _ in 0..<7 {
+            let until = bench.paths.path(to: address(1)).suspicion.until
+            holds.append((until - bench.now).milliseconds / 1000)
+            bench.now = until
+            let trial = bench.pick()
+            #expect(trial?.reason == .trial)
+            bench.fail(trial, .connectRefused)
+        }
+        #expect(holds == [1, 2, 4, 8, 16, 30, 30])
+    }
+
+    @Test("An abandoned trial leaves room for the next")
+    func abandonedTrial() {
+        var bench = Bench([endpoint(1), endpoint(2)])
+        bench.refuse(1)
+        bench.now = .zero + .seconds(1)
+        if let trial = bench.pick() { bench.balancer.release(trial, .abandoned, now: bench.now) }
+        #expect(bench.pick()?.reason == .trial)
+    }
+
+    @Test("It takes three resets in a row to suspect, and an answer between them starts anew")
+    func resets() {
+        let bench = Bench([endpoint(1)])
+        for _ in 0..<2 { bench.fail(bench.pick(), .reset) }
+        if let pick = bench.pick() { bench.balancer.release(pick, .answered, now: bench.now) }
+        for _ in 0..<2 { bench.fail(bench.pick(), .reset) }
+        #expect(bench.pick()?.reason == .healthy)
+        bench.fail(bench.pick(), .reset)
+        #expect(bench.pick()?.reason == .lastResort)
+    }
+
+    @Test("Suspects alone are the last resort, the one whose hold ends first")
+    func lastResort() {
+        var bench = Bench([endpoint(1), endpoint(2)])
+        bench.refuse(1)
+        bench.now = .zero + .milliseconds(10)
+        bench.refuse(2)
+        let first = bench.pick()
+        #expect(first?.reason == .lastResort && first?.host.address == address(1))
+        bench.fail(first, .connectRefused)
+        #expect(bench.pick()?.host.address == address(2))
+    }
+
+    @Test("A dead gateway takes all clusters behind it away in one event")
+    func gateway() {
+        let paths = PathHealth()
+        let gateway = address(99)
+        let one = Bench([endpoint(1, gateway: gateway), endpoint(2)], paths: paths)
+        let two = Bench([endpoint(3, gateway: gateway), endpoint(4)], paths: paths)
+        #expect(two.counts(10)[address(3)] == 5)
+        let behind = one.balancer.hosts[0]
+        one.balancer.suspect(
+            behind, TransportFailure(.connectTimeout, layer: .path), now: .zero)
+        #expect(one.counts(10) == [address(2): 10] && two.counts(10) == [address(4): 10])
+    }
+
+    @Test("An endpoint's own failure behind a gateway leaves the gateway alone")
+    func innerFailure() {
+        let gateway = address(99)
+        let bench = Bench([endpoint(1, gateway: gateway), endpoint(2, gateway: gateway)])
+        bench.balancer.suspect(
+            bench.balancer.hosts[0], TransportFailure(.tunnelRefused), now: .zero)
+        #expect(bench.counts(10) == [address(2): 10])
+    }
+
+    @Test("A retry leaves the region that failed, though it lies in a lower priority")
+    func retryElsewhere() throws {
+        let bench = Bench([
+            endpoint(1), endpoint(2), endpoint(3, priority: 1, region: "other"),
+        ])
+        let tried = try #require(bench.pick())
+        #expect(bench.pick(attempted: [tried.host])?.host.address == address(3))
+        let remote = try #require(bench.balancer.hosts.last)
+        let second = try #require(bench.pick(attempted: [tried.host, remote]))
+        #expect(second.host !== tried.host && second.host !== remote)
+    }
+
+    @Test("Why there is no host is said")
+    func noHost() {
+        #expect(Bench([]).reason() == .noEndpoints)
+        #expect(Bench([endpoint(1, status: .draining)]).reason() == .allDraining)
+        let off = LoadBalancing(panicThreshold: 0)
+        #expect(Bench([endpoint(1, status: .unhealthy)], off).reason() == .allUnhealthy)
+        let ejected = Bench([endpoint(1)], off)
+        ejected.balancer.setVerdicts([
+            (address(1), .ejected(until: .distantFuture, .outlier("5xx")))
+        ])
+        #expect(ejected.reason() == .allEjected)
+    }
+
+    @Test("Panic uses what outlier detection ejected, but not suspects")
+    func panic() {
+        let bench = Bench([endpoint(1), endpoint(2), endpoint(3)])
+        bench.balancer.setVerdicts(
+            [1, 2].map { (address($0), .ejected(until: .distantFuture, .outlier("5xx"))) })
+        #expect(bench.pick()?.reason == .panic)
+        bench.refuse(1)
+        #expect(Set(bench.counts(30).keys) == [address(2), address(3)])
+    }
+
+    @Test("A host keeps its identity and its pool when endpoints are updated")
+    func identity() {
+        final class Pool {}
+        let bench = Bench([endpoint(1), endpoint(2)])
+        let pool = Pool()
+        let host = bench.balancer.hosts[0]
+        host.attachment = pool
+        let update = bench.balancer.update(endpoints: [endpoint(3), endpoint(1, weight: 9)])
+        #expect(update.added.map(\.address) == [address(3)])
+        #expect(update.removed.map(\.address) == [address(2)])
+        #expect(bench.balancer.hosts[1] === host && host.attachment === pool && host.weight == 9)
+    }
+}
