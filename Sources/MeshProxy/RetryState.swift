@@ -47,12 +47,13 @@ struct RetryState {
 
     private let policy: RetryPolicy?
     private let isIdempotent: Bool
-    private let deadline: Instant
+    /// Of the whole exchange; known once the request has come whole.
+    var deadline: Instant
     private var backoff: Backoff?
     private(set) var retries = 0
 
     /// - Parameters:
-    ///   - method: of the request, for whether it is idempotent (RFC 9110 §9.2.2).
+    ///   - head: of the request: its method says whether it is idempotent (RFC 9110 §9.2.2).
     ///   - deadline: of the whole exchange.
     init(policy: RetryPolicy?, head: borrowing MessageHead, deadline: Instant) {
         self.policy = policy

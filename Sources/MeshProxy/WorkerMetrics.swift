@@ -64,7 +64,9 @@ struct ResponseFlags: OptionSet {
     static let downstreamConnectionTermination = Self(rawValue: 1024)
 }
 struct AccessLogRecord {
-    struct Attempt { var locality: String; var address: SocketAddress; var reason: String?; var took: Duration }
+    struct Attempt {
+        var locality: String; var address: SocketAddress; var reason: String?; var took: Duration
+    }
     var bytesReceived = 0
     var bytesSent = 0
     var flags: ResponseFlags = []

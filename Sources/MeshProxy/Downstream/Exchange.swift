@@ -42,7 +42,8 @@ final class Exchange: UpstreamCaller {
     private var pool: UpstreamPool?
     private var upstream: UpstreamConnection?
     private var upstreamID: StreamID = 0
-    private var retry = RetryState()
+    private var retry: RetryState?
+    private var retryPolicy: RetryPolicy?
     private var attempted: [Host] = []
     private var holdsRetryBudget = false
 
@@ -178,9 +179,8 @@ final class Exchange: UpstreamCaller {
         }
         self.cluster = cluster
         route.rewritePath(of: &request)
-        retry = RetryState(
-            policy: action.retryPolicy ?? virtualHost.configuration.retryPolicy,
-            isIdempotent: RequestHeaders.isIdempotent(request))
+        retryPolicy = action.retryPolicy ?? virtualHost.configuration.retryPolicy
+        retry = RetryState(policy: retryPolicy, head: request, deadline: .distantFuture)
         if requestIsComplete { requestEnded() }
         attempt()
     }
@@ -192,9 +192,8 @@ final class Exchange: UpstreamCaller {
         log.attemptCount += 1
         switch cluster.pick(attempted: attempted, key: nil) {
         case .none(let reason):
-            failed(
-                TransportFailure(.unreachable, detail: reason), reason: reason, unprocessed: true,
-                hadEndpoint: false)
+            noteAttempt(reason)
+            reply(.noEndpoint(reason))
         case .host(let pick):
             picked = pick
             let pool = cluster.pool(to: pick.host, downstreamIsHTTP2: downstream?.isHTTP2 ?? false)
@@ -202,7 +201,8 @@ final class Exchange: UpstreamCaller {
             if pool.waitingCount >= cluster.config.circuitBreakers.maxPendingRequests {
                 leaseFailed(
                     UpstreamFailure(
-                        transport: TransportFailure(.exhausted, detail: "too many pending requests"),
+                        transport: TransportFailure(
+                            .exhausted, detail: "too many pending requests"),
                         unprocessed: true, overflow: true))
                 return
             }
@@ -245,9 +245,7 @@ final class Exchange: UpstreamCaller {
             reply(.overflow(failure.transport.detail))
             return
         }
-        failed(
-            failure.transport, reason: failure.transport.kind.word, unprocessed: true,
-            hadEndpoint: true)
+        failed(failure.transport, reason: failure.transport.kind.word, .unsent)
     }
 
     func upstreamReset(_ failure: UpstreamFailure) {
@@ -257,49 +255,53 @@ final class Exchange: UpstreamCaller {
             log.details = "upstream_reset_after_response_started{\(failure.transport.kind.word)}"
             log.transportFailure = failure.transport.detail
             releaseHost(.failed(failure.transport))
-            if let downstream { downstream.reset(id, .internalError) }
+            downstream?.reset(id, .internalError)
             finish()
             return
         }
         failed(
             failure.transport, reason: failure.transport.kind.word,
-            unprocessed: failure.unprocessed, hadEndpoint: true)
+            failure.unprocessed ? .refused : .sent)
     }
 
     /// An attempt ended before its response: another endpoint, or a reply of our own.
     private func failed(
-        _ failure: TransportFailure, reason: String, unprocessed: Bool, hadEndpoint: Bool
+        _ failure: TransportFailure, reason: String, _ progress: RetryState.Progress
     ) {
         attemptTimer?.stop()
         noteAttempt(reason)
         if let host { attempted.append(host) }
-        if hadEndpoint { releaseHost(.failed(failure)) }
+        releaseHost(.failed(failure))
         log.transportFailure = failure.detail
-        let evidence: RetryState.Evidence =
-            hadEndpoint ? .transport(failure, unprocessed: unprocessed) : .noEndpoint
-        if retryLater(evidence) { return }
-        reply(hadEndpoint ? .upstreamFailed(failure, connected: !unprocessed) : .noEndpoint(reason))
+        if tryAgain(.transport(failure.kind, progress), canReplay: canReplay || progress == .unsent)
+        {
+            return
+        }
+        reply(.upstreamFailed(failure, connected: progress != .unsent))
     }
 
     /// - Returns: whether another attempt has been arranged.
-    private func retryLater(_ evidence: RetryState.Evidence) -> Bool {
-        guard let cluster, canReplay || evidence.nothingWasSent else { return false }
-        switch retry.decide(evidence, now: worker.loop.now, random: &worker.random) {
-        case .giveUp:
+    private func tryAgain(_ evidence: RetryState.Evidence, canReplay: Bool) -> Bool {
+        guard let cluster else { return false }
+        let decision = retry?.decide(
+            evidence, now: worker.loop.now, canReplay: canReplay, random: &worker.random
+        ) {
+            if !holdsRetryBudget { holdsRetryBudget = cluster.admitRetry() }
+            return holdsRetryBudget
+        }
+        switch decision {
+        case nil:
+            return false
+        case .giveUp(let refusal):
+            if refusal == .attemptsSpent { log.flags.insert(.upstreamRetryLimitExceeded) }
+            if refusal == .budgetSpent { log.flags.insert(.upstreamOverflow) }
             return false
         case .retry(let time):
-            if !holdsRetryBudget {
-                guard cluster.admitRetry() else {
-                    log.flags.insert(.upstreamOverflow)
-                    return false
-                }
-                holdsRetryBudget = true
-            }
             cluster.metrics.retried()
             if time <= worker.loop.now {
                 attempt()
             } else {
-                attemptTimerStarted(at: time, .retry)
+                startAttemptTimer(at: time, .retry)
             }
             return true
         }
@@ -317,10 +319,9 @@ final class Exchange: UpstreamCaller {
         touchIdle()
         guard let downstream, let cluster else { return }
         cluster.metrics.responded(head.status, took: worker.loop.now - attemptBegan)
-        if retry.wants(head), retryLater(after: head, endStream: endStream) { return }
+        if retryPolicy != nil, tryAgain(after: head, endStream: endStream) { return }
 
         noteAttempt(nil)
-        retry.settle()
         responseHasBegun = true
         attemptTimer?.stop()
         replay.removeAll()
@@ -340,20 +341,24 @@ final class Exchange: UpstreamCaller {
 
     /// Tries again after a response that the policy does not want.
     /// - Returns: whether this response has been dealt with.
-    private func retryLater(after head: MessageHead, endStream: Bool) -> Bool {
-        guard canReplay || replay.isEmpty && requestIsComplete else { return false }
-        let (oldPick, oldUpstream, oldID) = (picked, upstream, upstreamID)
+    private func tryAgain(after head: MessageHead, endStream: Bool) -> Bool {
+        let grpc = head.string(.grpcStatus).flatMap { Int($0) }
+        let evidence = RetryState.Evidence.response(status: head.status, grpc: grpc)
+        guard let cluster, var probe = retry else { return false }
+        // Asked on a copy first: what is ended below can't be taken back.
+        let mayRetry = probe.decide(
+            evidence, now: worker.loop.now, canReplay: canReplay, random: &worker.random
+        ) { holdsRetryBudget || cluster.hasRetryBudget }
+        guard case .retry = mayRetry else { return false }
         noteAttempt("\(head.status)")
-        if let oldPick { attempted.append(oldPick.host) }
-        // The old attempt is ended first: what comes next may use the same connection.
+        let (pick, connection, stream) = (picked, upstream, upstreamID)
+        if let pick { attempted.append(pick.host) }
         picked = nil
         upstream = nil
-        if !endStream { oldUpstream?.reset(oldID, .cancel) }
-        if let oldPick { cluster?.release(oldPick, .responded) }
-        if retryLater(.response(head)) { return true }
-        if endStream { return false }
-        // Its body was cut off: it can only be passed on without.
-        reply(.upstreamStatus(head))
+        // The old attempt is ended first: the next one may use the same connection.
+        if !endStream { connection?.reset(stream, .cancel) }
+        if let pick { cluster.release(pick, .responded) }
+        if !tryAgain(evidence, canReplay: canReplay) { reply(.upstreamStatus(head)) }
         return true
     }
 
@@ -484,6 +489,8 @@ final class Exchange: UpstreamCaller {
         virtualHost = nil
         choice = nil
         action = nil
+        retry = nil
+        retryPolicy = nil
         request = MessageHead()
         requestTrailers = nil
         replay.removeAll()
@@ -580,16 +587,16 @@ final class Exchange: UpstreamCaller {
             deadline = LoopTimer(worker.loop.timers) { [unowned self] in deadlinePassed() }
         }
         let time = worker.loop.now + timeout
-        retry.deadline = time
+        retry?.deadline = time
         deadline?.start(at: time)
     }
 
     private func startAttemptTimer() {
-        guard let limit = retry.perTryTimeout else { return }
-        attemptTimerStarted(at: worker.loop.now + limit, .perTry)
+        guard let limit = retryPolicy?.perTryTimeout else { return }
+        startAttemptTimer(at: worker.loop.now + limit, .perTry)
     }
 
-    private func attemptTimerStarted(at time: Instant, _ meaning: AttemptTimer) {
+    private func startAttemptTimer(at time: Instant, _ meaning: AttemptTimer) {
         if attemptTimer == nil {
             attemptTimer = LoopTimer(worker.loop.timers) { [unowned self] in attemptTimerFired() }
         }
@@ -603,10 +610,11 @@ final class Exchange: UpstreamCaller {
             attempt()
         case .perTry:
             cluster?.metrics.perTryTimedOut()
+            noteAttempt("try-timeout")
+            if let host { attempted.append(host) }
             dropAttempt()
-            failed(
-                TransportFailure(.closed, detail: "per-try time-out"), reason: "try-timeout",
-                unprocessed: false, hadEndpoint: host != nil)
+            releaseHost(.neutral)
+            if !tryAgain(.perTryTimeout, canReplay: canReplay) { reply(.timeout) }
         }
     }
 

@@ -47,7 +47,9 @@ final class HTTPManager {
         for connection in connections.values { connection.drain() }
     }
 
-    func record(_ record: inout AccessLogRecord, of exchange: Exchange, on connection: DownstreamConnection) {
+    func record(
+        _ record: inout AccessLogRecord, of exchange: Exchange, on connection: DownstreamConnection
+    ) {
         exchange.complete(&record, on: connection)
         for log in logs { log.write(record) }
     }

@@ -64,19 +64,6 @@ enum RequestHeaders {
         }
     }
 
-    /// RFC 9110 §9.2.2: doing it twice is doing it once.
-    static func isIdempotent(_ head: MessageHead) -> Bool {
-        head.withValue(.method) { method in
-            for name: StaticString in ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"]
-            where method.elementsEqual(
-                UnsafeBufferPointer(start: name.utf8Start, count: name.utf8CodeUnitCount))
-            {
-                return true
-            }
-            return false
-        } ?? false
-    }
-
     /// `grpc-timeout`: at most eight digits and a unit (gRPC over HTTP/2, "Requests").
     static func grpcTimeout(_ text: UnsafeBufferPointer<UInt8>) -> Duration? {
         guard (2...9).contains(text.count), let unit = text.last else { return nil }

@@ -75,7 +75,8 @@ final class TCPRelay {
                 upstream = worker.loop.connect(host.address, options: options, handler: end)
             }
         } catch {
-            worker.log.warning("no TLS for cluster", ["cluster": cluster.name, "error": "\(error)"])
+            worker.log.warning(
+                "no TLS for cluster", ["cluster": cluster.name, "error": "\(error)"])
             self.end()
             return
         }

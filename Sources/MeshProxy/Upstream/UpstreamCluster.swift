@@ -158,6 +158,12 @@ final class UpstreamCluster {
         return false
     }
 
+    /// Whether `admitRetry` would say yes.
+    var hasRetryBudget: Bool {
+        var copy = retries
+        return copy.begin(activeRequests: breaker.requests)
+    }
+
     func releaseRetry() {
         retries.ended()
     }
@@ -230,7 +236,8 @@ final class UpstreamCluster {
     func connected(_ host: Host) { metrics.connected() }
 
     func connectionClosed(_ host: Host, failure: TransportFailure?, wasConnected: Bool) {
-        metrics.connectionClosed(failed: failure != nil && !wasConnected, wasConnected: wasConnected)
+        metrics.connectionClosed(
+            failed: failure != nil && !wasConnected, wasConnected: wasConnected)
         guard let failure else { return }
         // Those who waited or had a request on it say so as well; a connection that failed with
         // nobody on it would otherwise leave no trace.

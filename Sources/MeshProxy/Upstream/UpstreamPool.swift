@@ -70,8 +70,12 @@ final class UpstreamPool {
     var connectTimeout: Duration { cluster.connectTimeout(of: host) }
     var idleTimeout: Duration { cluster.config.idleTimeout }
     var maxRequestsPerConnection: Int { cluster.config.maxRequestsPerConnection }
-    var pingInterval: Duration? { cluster.config.keepAliveInterval ?? cluster.set.settings.pingInterval }
-    var pingTimeout: Duration? { cluster.config.keepAliveTimeout ?? cluster.set.settings.pingTimeout }
+    var pingInterval: Duration? {
+        cluster.config.keepAliveInterval ?? cluster.set.settings.pingInterval
+    }
+    var pingTimeout: Duration? {
+        cluster.config.keepAliveTimeout ?? cluster.set.settings.pingTimeout
+    }
 
     func openStream(for connection: UpstreamConnection) -> any ByteStream {
         var options = ConnectOptions()
