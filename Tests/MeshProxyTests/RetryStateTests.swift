@@ -29,7 +29,8 @@ import Testing
         "Without a policy only what was not processed, or is idempotent, is retried",
         arguments: [
             ("POST", RetryState.Evidence.transport(.connectRefused, .unsent), true),
-            ("POST", .transport(.reset, .refused), true), ("POST", .transport(.reset, .sent), false),
+            ("POST", .transport(.reset, .refused), true),
+            ("POST", .transport(.reset, .sent), false),
             ("GET", .transport(.reset, .sent), true), ("DELETE", .transport(.closed, .sent), true),
             ("GET", .transport(.reset, .responding), false),
             ("GET", .transport(.exhausted, .unsent), false),

@@ -1,0 +1,103 @@
+import LoadBalancer
+import MeshBase
+import MeshConfig
+import Testing
+
+@Suite struct HealthModelTests {
+    private let host = SocketAddress.loopback(port: 1)
+    private let gateway = SocketAddress.loopback(port: 2)
+
+    private func at(_ milliseconds: Int) -> Instant { .zero + .milliseconds(milliseconds) }
+
+    @Test("Three refusals eject the path, and a connect after the hold returns it")
+    func direct() {
+        var model = HealthModel()
+        let refused = TransportFailure(.connectRefused)
+        var changes: [HealthModel.Change] = []
+        for _ in 0..<3 {
+            changes += model.failed(cluster: "c", host, gateway: nil, refused, now: at(0))
+            model.checkInvariants()
+        }
+        #expect(changes == [.path(host, usable: false)])
+        #expect(
+            model.describe(.path(host), now: at(100))
+                == "ejected: connect-refused ×3, probe in 0.9 s")
+        #expect(model.nextDeadline == at(1000))
+        let due = model.deadlineReached(at: at(1000))
+        #expect(due.0 == [.wantsProbe(.path(host), host)] && model.nextDeadline == nil)
+        #expect(
+            model.connectProbed(.path(host), failure: .connectRefused, now: at(1000))
+                == [.path(host, usable: false)])
+        #expect(model.nextDeadline == at(3000))
+        _ = model.deadlineReached(at: at(3000))
+        #expect(
+            model.connectProbed(.path(host), failure: nil, now: at(3000))
+                == [.path(host, usable: true)])
+        model.checkInvariants()
+        #expect(model.phase(of: .path(host)) == .well)
+    }
+
+    @Test("A dead gateway is one event and says nothing on endpoints")
+    func oneEvent() {
+        var model = HealthModel()
+        let dead = TransportFailure(.pingTimeout, layer: .path)
+        let first = model.failed(cluster: "a", host, gateway: gateway, dead, now: at(0))
+        let second = model.failed(cluster: "b", host, gateway: gateway, dead, now: at(1))
+        #expect(first == [.path(gateway, usable: false)] && second.isEmpty)
+        #expect(model.phase(of: .endpoint(cluster: "a", host)) == .well)
+    }
+
+    @Test(
+        "An endpoint behind a gateway is returned for a trial, and a failure then doubles its hold")
+    func trial() {
+        var model = HealthModel()
+        let reset = TransportFailure(.reset)
+        for _ in 0..<3 {
+            _ = model.failed(cluster: "c", host, gateway: gateway, reset, now: at(0))
+        }
+        let due = model.deadlineReached(at: at(1000))
+        #expect(due.0.isEmpty && due.1 == [.endpoint(cluster: "c", host, .healthy)])
+        let again = model.failed(cluster: "c", host, gateway: gateway, reset, now: at(1000))
+        #expect(
+            again == [.endpoint(cluster: "c", host, .ejected(until: at(3000), .transport(.reset)))])
+        #expect(
+            model.succeeded(cluster: "c", host, gateway: gateway)
+                == [.endpoint(cluster: "c", host, .healthy)])
+        model.checkInvariants()
+    }
+
+    @Test("A success between failures starts the count anew")
+    func success() {
+        var model = HealthModel()
+        let reset = TransportFailure(.reset)
+        var changes: [HealthModel.Change] = []
+        for _ in 0..<4 {
+            changes += model.failed(cluster: "c", host, gateway: nil, reset, now: at(0))
+            changes += model.failed(cluster: "c", host, gateway: nil, reset, now: at(0))
+            changes += model.succeeded(cluster: "c", host, gateway: nil)
+        }
+        #expect(changes.isEmpty)
+    }
+
+    @Test("Health checks and outlier detection object on their own")
+    func beside() {
+        var model = HealthModel()
+        #expect(
+            model.probesTurned(cluster: "c", host, healthy: false)
+                == [.endpoint(cluster: "c", host, .failedProbe)])
+        #expect(
+            model.outlierTurned(cluster: "c", host, ejectedUntil: at(5), reason: "5xx").isEmpty)
+        #expect(
+            model.probesTurned(cluster: "c", host, healthy: true)
+                == [.endpoint(cluster: "c", host, .ejected(until: at(5), .outlier("5xx")))])
+    }
+
+    @Test("A retry budget is a fifth of what is active, and at least three")
+    func budget() {
+        var budget = RetryBudget()
+        #expect((0..<5).count { _ in budget.begin(activeRequests: 1) } == 3)
+        #expect((0..<30).count { _ in budget.begin(activeRequests: 50) } == 7)
+        budget.ended()
+        #expect(budget.begin(activeRequests: 50) && !budget.begin(activeRequests: 50))
+    }
+}
