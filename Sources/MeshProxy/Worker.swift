@@ -49,8 +49,9 @@ final class Worker {
     func received(_ order: WorkerOrder) {
         switch order {
         case .adopt(let snapshot): adopt(snapshot)
-        case .health(let update): clusters.adopt(update)
+        case .health(let changes): clusters.adopt(changes)
         case .drain: drain()
+        case .reportOpenWork: reportOpenWork()
         case .stopListening: stopListening()
         case .close: close()
         case .reopenLogs: for file in logs.values { file.reopen() }
@@ -184,7 +185,7 @@ final class Worker {
     private func drain() {
         isDraining = true
         for port in listeners.values { port.drain() }
-        reportDrained()
+        reportOpenWork()
     }
 
     private func stopListening() {
@@ -196,7 +197,7 @@ final class Worker {
         (Array(listeners.values) + leaving).reduce(0) { $0 + $1.openExchanges }
     }
 
-    private func reportDrained() {
+    private func reportOpenWork() {
         send(.openWork(worker: index, openWork))
     }
 
@@ -217,7 +218,8 @@ final class Worker {
 /// From the control loop to a worker.
 enum WorkerOrder: Sendable {
     case adopt(Snapshot)
-    case health(HealthUpdate)
+    case health([HealthModel.Change])
+    case reportOpenWork
     case drain
     case stopListening
     case close

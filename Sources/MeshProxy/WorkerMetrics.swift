@@ -1,7 +1,8 @@
 import MeshBase
 import MeshConfig
 
-final class WorkerMetrics {
+final class MetricsHub { func makeWorker() -> WorkerMetrics { WorkerMetrics() } }
+final class WorkerMetrics: Sendable {
     func cluster(_ config: Cluster) -> ClusterMetrics { ClusterMetrics() }
     func http(_ config: HTTPConnectionManager) -> HTTPMetrics { HTTPMetrics() }
     func listener(_ config: Listener) -> ListenerMetrics { ListenerMetrics() }
@@ -44,7 +45,9 @@ final class TCPMetrics {
     func connectionClosed() {}
     func relayed(_ count: Int, fromDownstream: Bool) {}
 }
-struct ProxyLog {
+struct ProxyLog: Sendable {
+    init() {}
+    init(level: String, components: String) throws {}
     func debug(_ message: String, _ fields: [String: String] = [:]) {}
     func info(_ message: String, _ fields: [String: String] = [:]) {}
     func warning(_ message: String, _ fields: [String: String] = [:]) {}

@@ -61,11 +61,15 @@ final class ClusterSet {
         clusters = next
     }
 
-    func adopt(_ update: HealthUpdate) {
-        for path in update.paths { paths.setVerdict(path.address, usable: path.isUsable) }
+    /// Takes the control loop's verdicts.
+    func adopt(_ changes: [HealthModel.Change]) {
         var byCluster: [String: [(address: SocketAddress, verdict: Verdict)]] = [:]
-        for entry in update.endpoints {
-            byCluster[entry.cluster, default: []].append((entry.address, entry.verdict))
+        for change in changes {
+            switch change {
+            case .path(let address, let usable): paths.setVerdict(address, usable: usable)
+            case .endpoint(let cluster, let address, let verdict):
+                byCluster[cluster, default: []].append((address, verdict))
+            }
         }
         for (name, verdicts) in byCluster { clusters[name]?.adopt(verdicts) }
     }

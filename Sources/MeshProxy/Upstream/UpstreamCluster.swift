@@ -19,6 +19,8 @@ final class UpstreamCluster {
     private let sessions = TLSSessionCache()
     /// The region that counts as near: that of the best priority.
     private var nearRegion: String?
+    /// Endpoints of which a failure was reported and no success since.
+    private var failing: Set<SocketAddress> = []
 
     /// How an endpoint answered, for its balancer and for health.
     enum Outcome {
@@ -128,9 +130,12 @@ final class UpstreamCluster {
         switch outcome {
         case .responded:
             balancer.release(pick, .answered, now: set.loop.now)
+            if !failing.isEmpty, failing.remove(pick.host.address) != nil {
+                set.report(.recovered(cluster: name, address: pick.host.address))
+            }
         case .failed(let failure):
             balancer.release(pick, .failed(failure), now: set.loop.now)
-            set.report(.failed(cluster: name, address: pick.host.address, failure))
+            reportFailure(pick.host, failure)
         case .neutral:
             balancer.release(pick, .abandoned, now: set.loop.now)
         }
@@ -242,6 +247,11 @@ final class UpstreamCluster {
         // Those who waited or had a request on it say so as well; a connection that failed with
         // nobody on it would otherwise leave no trace.
         if wasConnected { balancer.suspect(host, failure, now: set.loop.now) }
+        reportFailure(host, failure)
+    }
+
+    private func reportFailure(_ host: Host, _ failure: TransportFailure) {
+        failing.insert(host.address)
         set.report(.failed(cluster: name, address: host.address, failure))
     }
 

@@ -1,0 +1,47 @@
+internal import CLibev
+
+/// Facts about the machine and the process that the shell asks for once.
+public enum Machine {
+    public static let terminate = SIGTERM
+    public static let interrupt = SIGINT
+    public static let user1 = SIGUSR1
+
+    /// CPUs that the cgroup's quota grants, rounded up; at most 2, which is enough for a sidecar.
+    public static var workerCount: Int {
+        let online = Int(sysconf(Int32(_SC_NPROCESSORS_ONLN)))
+        var granted = max(1, online)
+        if let text = try? Files.read("/sys/fs/cgroup/cpu.max") {
+            let words = String(decoding: text, as: UTF8.self).split { $0 == " " || $0 == "\n" }
+            if words.count == 2, let quota = Int(words[0]), let period = Int(words[1]), period > 0 {
+                granted = min(granted, max(1, (quota + period - 1) / period))
+            }
+        }
+        return min(granted, 2)
+    }
+
+    /// A seed for a loop's chance, from the kernel.
+    public static func seed() -> UInt64 {
+        var seed: UInt64 = 0
+        withUnsafeMutableBytes(of: &seed) { bytes in
+            if let base = bytes.baseAddress { _ = getentropy(base, bytes.count) }
+        }
+        return seed
+    }
+
+    public static var processID: Int32 { getpid() }
+
+    /// Resident set size in bytes.
+    public static var residentBytes: Int {
+        guard let text = try? Files.read("/proc/self/statm") else { return 0 }
+        let words = String(decoding: text, as: UTF8.self).split(separator: " ")
+        guard words.count > 1, let pages = Int(words[1]) else { return 0 }
+        return pages * Int(sysconf(Int32(_SC_PAGESIZE)))
+    }
+
+    public static func writeError(_ text: String) {
+        var text = text
+        text.withUTF8 { bytes in
+            if let base = bytes.baseAddress { _ = mesh_write(2, base, bytes.count) }
+        }
+    }
+}

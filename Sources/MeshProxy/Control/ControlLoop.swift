@@ -1,0 +1,287 @@
+import EventLoop
+import HealthProbe
+import LoadBalancer
+import MeshBase
+import MeshConfig
+import Observability
+import XDSClient
+
+/// The one thread that decides: configuration, health, admin, stopping.
+///
+/// It publishes immutable values to the workers and hears what they saw; it never touches their
+/// connections, and they never wait for it.
+final class ControlLoop {
+    let loop: any IOLoop
+    let bootstrap: Bootstrap
+    private let log: ProxyLog
+    private let files: any FileSource
+    private let workers: [(WorkerOrder) -> Void]
+    let clusters: ClusterSet
+    private var discovery: DiscoveryClient?
+    private var names: NameWatch?
+    private var health: HealthModel
+    private var healthTimer: LoopTimer?
+    private var probes: ProbeRunner?
+    private var contents: [String: [UInt8]] = [:]
+    private var readFailures: [String: String] = [:]
+
+    /// The last snapshot as its source gave it, before names and files are filled in.
+    private var base: Snapshot
+    /// The last one that the workers were given.
+    private(set) var published = Snapshot()
+    private var snapshotCount: UInt64 = 0
+    private(set) var source = "static"
+    private(set) var adoptedBy: [Int: UInt64] = [:]
+    private(set) var problems: [String] = []
+    let started: Instant
+    private(set) var isDraining = false
+    private var closedWorkers = 0
+    private var openWork: [Int: Int] = [:]
+    private var drainTimer: LoopTimer?
+    private var drainDeadline = Instant.distantFuture
+    /// Called when the process may end.
+    var stopped: () -> Void = {}
+
+    init(
+        loop: any IOLoop, bootstrap: Bootstrap, files: any FileSource, log: ProxyLog,
+        metrics: WorkerMetrics, workers: [(WorkerOrder) -> Void]
+    ) {
+        self.loop = loop
+        self.bootstrap = bootstrap
+        self.files = files
+        self.log = log
+        self.workers = workers
+        base = bootstrap.staticResources
+        started = loop.now
+        clusters = ClusterSet(loop: loop, settings: bootstrap.settings, log: log, metrics: metrics)
+        health = HealthModel(
+            failuresToEject: bootstrap.settings.transportFailuresToEject,
+            baseHold: bootstrap.settings.baseHold, maxHold: bootstrap.settings.maxHold)
+        healthTimer = LoopTimer(loop.timers) { [unowned self] in healthDeadline() }
+        names = NameWatch(loop: loop) { [unowned self] in publish() }
+        probes = ProbeRunner(clusters: clusters) { [unowned self] cluster, address, healthy in
+            publish(health.probesTurned(cluster: cluster, address, healthy: healthy))
+        }
+        clusters.report = { [unowned self] in evidence($0) }
+    }
+
+    func start() {
+        publish()
+        guard let ads = bootstrap.ads else { return }
+        let client = DiscoveryClient(
+            bootstrap: bootstrap, discovery: ads, clusters: clusters, log: log
+        ) { [unowned self] snapshot, source in
+            base = snapshot
+            self.source = source
+            publish()
+        }
+        discovery = client
+        client.start()
+    }
+
+    var controlPlanes: [DiscoveryClient.Status] { discovery?.statuses ?? [] }
+    var discoveryCounts: [ResourceType: (successes: Int, rejections: Int, attempts: Int)] {
+        discovery?.counts ?? [:]
+    }
+    var warming: [String] { discovery?.warming ?? [] }
+    var healthModel: HealthModel { health }
+
+    /// Ready: something complete is in force in every worker, and it is not about to go.
+    var isReady: Bool {
+        if isDraining || adoptedBy.count < workers.count { return false }
+        return bootstrap.ads == nil || discovery?.inForce != nil
+    }
+
+    // MARK: Configuration
+
+    /// Fills in what the snapshot leaves to us, file contents and addresses of names, and gives it
+    /// to the workers.
+    func publish() {
+        names?.watch(base.clusters)
+        var snapshot = base
+        if let names { snapshot.clusters = snapshot.clusters.map(names.resolved) }
+        readFiles(of: snapshot)
+        snapshot.files = contents
+        snapshotCount += 1
+        snapshot.number = snapshotCount
+        snapshot.source = source
+        published = snapshot
+        clusters.adopt(snapshot)
+        probes?.adopt(snapshot.clusters)
+        forgetHealth(of: snapshot)
+        for worker in workers { worker(.adopt(snapshot)) }
+    }
+
+    private func readFiles(of snapshot: Snapshot) {
+        var wanted: [String: [UInt8]] = [:]
+        for (path, directory) in FileReferences.paths(in: snapshot) {
+            do {
+                wanted[path] = try files.read(path)
+                readFailures[path] = nil
+            } catch {
+                // What was read last stays in force.
+                wanted[path] = contents[path]
+                if readFailures[path] != "\(error)" {
+                    log.warning("cannot read a file", ["path": path, "error": "\(error)"])
+                }
+                readFailures[path] = "\(error)"
+            }
+            let parent = path.split(separator: "/", omittingEmptySubsequences: false).dropLast()
+                .joined(separator: "/")
+            files.watch(directory ?? (parent.isEmpty ? "." : parent)) { [weak self] in
+                self?.filesChanged()
+            }
+        }
+        contents = wanted
+    }
+
+    private func filesChanged() {
+        for (path, before) in contents {
+            if let now = try? files.read(path), now != before {
+                publish()
+                return
+            }
+        }
+    }
+
+    // MARK: Health
+
+    func received(_ report: WorkerReport) {
+        switch report {
+        case .adopted(let worker, let number, let problems):
+            adoptedBy[worker] = number
+            self.problems = problems
+            for problem in problems { log.warning("not taken over", ["problem": problem]) }
+        case .evidence(let evidence):
+            self.evidence(evidence)
+        case .openWork(let worker, let count):
+            openWork[worker] = count
+            checkDrained()
+        case .closed:
+            closedWorkers += 1
+            if closedWorkers == workers.count { stopped() }
+        }
+    }
+
+    private func evidence(_ evidence: HealthEvidence) {
+        switch evidence {
+        case .failed(let cluster, let address, let failure):
+            publish(
+                health.failed(
+                    cluster: cluster, address, gateway: nil, failure, now: loop.now))
+        case .recovered(let cluster, let address):
+            publish(health.succeeded(cluster: cluster, address, gateway: nil))
+        }
+    }
+
+    private func healthDeadline() {
+        let (requests, changes) = health.deadlineReached(at: loop.now)
+        for case .wantsProbe(let subject, let address) in requests {
+            probes?.connect(to: address, timeout: .seconds(1)) { [weak self] failure in
+                guard let self else { return }
+                publish(health.connectProbed(subject, failure: failure, now: loop.now))
+            }
+        }
+        publish(changes)
+    }
+
+    /// Gives new verdicts to everybody who balances.
+    private func publish(_ changes: [HealthModel.Change]) {
+        if !changes.isEmpty {
+            for change in changes {
+                let subject = change.subject
+                log.info(
+                    "health",
+                    [
+                        "subject": "\(subject)",
+                        "state": health.describe(subject, now: loop.now),
+                    ])
+            }
+            clusters.adopt(changes)
+            for worker in workers { worker(.health(changes)) }
+        }
+        if let deadline = health.nextDeadline {
+            healthTimer?.start(at: deadline)
+        } else {
+            healthTimer?.stop()
+        }
+    }
+
+    private func forgetHealth(of snapshot: Snapshot) {
+        var names: Set<String> = []
+        var addresses: Set<SocketAddress> = []
+        for cluster in snapshot.clusters {
+            names.insert(cluster.name)
+            for locality in cluster.endpoints.localities {
+                for case .address(let address) in locality.endpoints.map(\.target) {
+                    addresses.insert(address)
+                }
+            }
+        }
+        health.retain { subject in
+            switch subject {
+            case .endpoint(let cluster, let address):
+                names.contains(cluster) && addresses.contains(address)
+            case .path(let address):
+                addresses.contains(address)
+            }
+        }
+    }
+
+    // MARK: Stopping
+
+    /// Graceful: readiness fails, connections end in two steps, and the process ends when nothing is
+    /// open any more, or at the deadline.
+    func drain(time: Duration? = nil) {
+        if isDraining {
+            close()
+            return
+        }
+        isDraining = true
+        drainDeadline = loop.now + (time ?? bootstrap.settings.drainTime)
+        log.info("draining", [:])
+        for worker in workers { worker(.drain) }
+        let timer = LoopTimer(loop.timers) { [unowned self] in drainTick() }
+        drainTimer = timer
+        timer.start(at: loop.now + .milliseconds(50))
+    }
+
+    private func drainTick() {
+        if loop.now >= drainDeadline {
+            let cut = openWork.values.reduce(0, +)
+            log.info("drain time is over", ["cut": "\(cut)"])
+            close()
+            return
+        }
+        for worker in workers { worker(.reportOpenWork) }
+        drainTimer?.start(at: loop.now + .milliseconds(50))
+    }
+
+    private func checkDrained() {
+        guard isDraining, openWork.count == workers.count,
+            openWork.values.allSatisfy({ $0 == 0 })
+        else { return }
+        close()
+    }
+
+    private func close() {
+        drainTimer?.stop()
+        drainTimer = nil
+        discovery?.stop()
+        for worker in workers { worker(.close) }
+        if workers.isEmpty { stopped() }
+    }
+
+    func reopenLogs() {
+        for worker in workers { worker(.reopenLogs) }
+    }
+}
+
+extension HealthModel.Change {
+    fileprivate var subject: HealthModel.Subject {
+        switch self {
+        case .endpoint(let cluster, let address, _): .endpoint(cluster: cluster, address)
+        case .path(let address, usable: _): .path(address)
+        }
+    }
+}

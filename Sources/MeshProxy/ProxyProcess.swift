@@ -1,0 +1,119 @@
+import EventLoop
+import MeshBase
+import MeshConfig
+import Observability
+import XDSClient
+
+/// What the command line says about running.
+public struct RunOptions: Sendable {
+    /// 0: one for each CPU of the cgroup's quota, at most 2.
+    public var concurrency = 0
+    public var logLevel = "info"
+    public var componentLogLevels = ""
+    public var drainSeconds: Int?
+
+    public init() {}
+}
+
+/// The proxy as a process: the control loop on the main thread, a thread for each worker, and the
+/// mailboxes between them.
+public enum ProxyProcess {
+    /// Runs until a signal ends it. - Returns: the exit status.
+    public static func run(_ loaded: LoadedBootstrap, options: RunOptions) throws -> Int32 {
+        var bootstrap = loaded.bootstrap
+        if let seconds = options.drainSeconds { bootstrap.settings.drainTime = .seconds(seconds) }
+        let log = try ProxyLog(level: options.logLevel, components: options.componentLogLevels)
+        for warning in bootstrap.warnings { log.warning(warning) }
+        let count = options.concurrency > 0 ? options.concurrency : Machine.workerCount
+        let loop = LibevLoop(seed: Machine.seed())
+        let registry = MetricsHub()
+        let reports = Mailbox<WorkerReport>()
+
+        var threads: [LoopThread] = []
+        var orders: [Mailbox<WorkerOrder>] = []
+        let settings = bootstrap.settings
+        for index in 0..<count {
+            let inbox = Mailbox<WorkerOrder>()
+            orders.append(inbox)
+            let metrics = registry.makeWorker()
+            threads.append(
+                try LoopThread(name: "worker-\(index)", seed: Machine.seed()) { loop in
+                    let worker = Worker(
+                        loop: loop, index: index, settings: settings, log: log, metrics: metrics,
+                        sharesPorts: true, send: { reports.post($0) })
+                    inbox.receive(on: loop) { order in
+                        worker.received(order)
+                        if case .close = order { loop.stop() }
+                    }
+                    withExtendedLifetime(worker) { loop.run() }
+                })
+        }
+        let control = ControlLoop(
+            loop: loop, bootstrap: bootstrap, files: DiskFiles(loop: loop, log: log), log: log,
+            metrics: registry.makeWorker(), workers: orders.map { inbox in { inbox.post($0) } })
+        control.stopped = { loop.stop() }
+        reports.receive(on: loop) { control.received($0) }
+        let admin = try bootstrap.admin.map { config in
+            try AdminServer(loop: loop, address: config.address) { request in
+                AdminPages(control: control, registry: registry, loaded: loaded, log: log)
+                    .answer(request)
+            }
+        }
+        loop.onSignal(Machine.terminate) { control.drain() }
+        loop.onSignal(Machine.interrupt) { control.drain() }
+        loop.onSignal(Machine.user1) { control.reopenLogs() }
+        control.start()
+        loop.run()
+        admin?.close()
+        for thread in threads { thread.join() }
+        loop.close()
+        return 0
+    }
+
+    /// One line on stderr, before there is a log.
+    public static func warn(_ text: String) {
+        Machine.writeError("meshproxy: \(text)\n")
+    }
+}
+
+/// A bootstrap that was read and understood.
+public struct LoadedBootstrap: Sendable {
+    public let bootstrap: Bootstrap
+    /// The text as it was given, for `config_dump`.
+    let text: [UInt8]
+
+    /// - Throws: an error whose description has a line for each problem.
+    public init(
+        path: String?, overlay: String?, isStrict: Bool, nodeID: String?, nodeCluster: String?
+    ) throws {
+        let text = try path.map { try Files.read($0) } ?? []
+        self.text = text
+        do {
+            bootstrap = try BootstrapLoader.load(
+                text: text, overlay: overlay, isStrict: isStrict, nodeID: nodeID,
+                nodeCluster: nodeCluster)
+        } catch {
+            throw LoadError(path: path ?? "--config-yaml", problems: "\(error)")
+        }
+    }
+
+    /// What `validate` prints.
+    public var summary: String {
+        let resources = bootstrap.staticResources
+        var lines = bootstrap.warnings.map { "warning: \($0)" }
+        lines.append(
+            "OK: \(resources.listeners.count) listeners, \(resources.clusters.count) clusters, "
+                + "\(resources.secrets.count) secrets"
+                + (bootstrap.ads.map { ", \($0.controlPlanes.count) control planes" } ?? ""))
+        return lines.joined(separator: "\n")
+    }
+}
+
+struct LoadError: Error, CustomStringConvertible {
+    let path: String
+    let problems: String
+
+    var description: String {
+        problems.split(separator: "\n").map { "\(path): \($0)" }.joined(separator: "\n")
+    }
+}

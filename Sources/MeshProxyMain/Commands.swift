@@ -1,0 +1,132 @@
+import ArgumentParser
+import MeshProxy
+
+struct MeshProxyCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "meshproxy",
+        abstract: "A service-mesh proxy: sidecar and cross-cluster gateway.",
+        discussion: """
+            Reads Envoy's v3 bootstrap (YAML or JSON) and speaks Envoy's xDS v3. Without a \
+            subcommand it runs, and takes Envoy's own flags.
+            """,
+        version: ProxyVersion.line,
+        subcommands: [Run.self, Validate.self, ControlPlane.self, Version.self],
+        defaultSubcommand: Run.self)
+}
+
+struct BootstrapOptions: ParsableArguments {
+    @Option(
+        name: [.customShort("c"), .customLong("config-path")],
+        help: "The bootstrap file, YAML or JSON.")
+    var configPath: String?
+
+    @Option(
+        name: .customLong("config-yaml"), help: "Bootstrap text that is merged over the file.")
+    var configYAML: String?
+
+    @Flag(
+        name: .customLong("strict"),
+        help: "Refuse fields that are unknown instead of warning of them.")
+    var strict = false
+
+    @Option(name: .customLong("service-node"), help: "node.id, over the file's.")
+    var serviceNode: String?
+
+    @Option(name: .customLong("service-cluster"), help: "node.cluster, over the file's.")
+    var serviceCluster: String?
+
+    func load() throws -> LoadedBootstrap {
+        guard configPath != nil || configYAML != nil else {
+            throw ValidationError("give a bootstrap file with -c FILE")
+        }
+        return try LoadedBootstrap(
+            path: configPath, overlay: configYAML, isStrict: strict, nodeID: serviceNode,
+            nodeCluster: serviceCluster)
+    }
+}
+
+struct Run: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Runs the proxy (the default).")
+
+    @OptionGroup var bootstrap: BootstrapOptions
+
+    @Option(
+        help: "Worker threads; 0 takes one for each CPU that the cgroup grants, at most 2.")
+    var concurrency = 0
+
+    @Option(
+        name: [.customShort("l"), .customLong("log-level")],
+        help: "trace, debug, info, warning, error, critical or off.")
+    var logLevel = "info"
+
+    @Option(
+        name: .customLong("component-log-level"),
+        help: "Levels by component: xds:debug,health:info.")
+    var componentLogLevel = ""
+
+    @Option(
+        name: .customLong("drain-time-s"),
+        help: "Seconds that a graceful stop waits for requests in flight.")
+    var drainSeconds: Int?
+
+    @Option(name: .customLong("mode"), help: "serve, or validate: check the bootstrap and exit.")
+    var mode = "serve"
+
+    func run() throws {
+        let loaded = try bootstrap.load()
+        if mode == "validate" || mode == "init_only" {
+            print(loaded.summary)
+            return
+        }
+        var options = RunOptions()
+        options.concurrency = concurrency
+        options.logLevel = logLevel
+        options.componentLogLevels = componentLogLevel
+        options.drainSeconds = drainSeconds
+        let status = try ProxyProcess.run(loaded, options: options)
+        throw ExitCode(status)
+    }
+}
+
+struct Validate: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Loads a bootstrap as `run` would, says what is wrong with it, and exits.")
+
+    @OptionGroup var bootstrap: BootstrapOptions
+
+    func run() throws {
+        print(try bootstrap.load().summary)
+    }
+}
+
+struct ControlPlane: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "control-plane",
+        abstract: "Serves the YAML resources of a directory over ADS, and watches them.")
+
+    @Option(help: "The directory with listeners, routes, clusters, endpoints, secrets.")
+    var dir: String
+
+    @Option(help: "Where to listen: address:port, or a unix socket's path.")
+    var listen = "127.0.0.1:18000"
+
+    @Option(
+        name: [.customShort("l"), .customLong("log-level")],
+        help: "trace, debug, info, warning, error, critical or off.")
+    var logLevel = "info"
+
+    func run() throws {
+        let status = try ControlPlaneProcess.run(
+            directory: dir, listen: listen, logLevel: logLevel)
+        throw ExitCode(status)
+    }
+}
+
+struct Version: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Prints the version and libraries.")
+
+    func run() {
+        print(ProxyVersion.line)
+        print(ProxyVersion.libraries)
+    }
+}
