@@ -48,6 +48,10 @@ static inline const ASN1_STRING *_Nullable mesh_name_value(
     }
 }
 
+static inline void mesh_print_name(BIO *_Nonnull bio, const X509_NAME *_Nonnull name) {
+    X509_NAME_print_ex(bio, name, 0, XN_FLAG_RFC2253);
+}
+
 static inline int mesh_ctx_versions(SSL_CTX *_Nonnull ctx, int minimum, int maximum) {
     return SSL_CTX_set_min_proto_version(ctx, minimum)
         && SSL_CTX_set_max_proto_version(ctx, maximum);
@@ -57,7 +61,7 @@ static inline void mesh_ctx_basics(SSL_CTX *_Nonnull ctx) {
         ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
     SSL_CTX_set_mode(
         ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE
-            | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+            | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_NO_AUTO_CHAIN);
 }
 static inline void mesh_ctx_no_stateless_tickets(SSL_CTX *_Nonnull ctx) {
     SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
@@ -83,3 +87,44 @@ static inline int mesh_ssl_hostname(SSL *_Nonnull ssl, const char *_Nonnull name
 static inline int mesh_err_reason(unsigned long code) { return ERR_GET_REASON(code); }
 static inline int mesh_err_library(unsigned long code) { return ERR_GET_LIB(code); }
 static inline int mesh_key_type(const EVP_PKEY *_Nonnull key) { return EVP_PKEY_get_base_id(key); }
+
+// What certificates and chance for tests are made of.
+
+static inline int mesh_names_add(
+    GENERAL_NAMES *_Nonnull names, int type, const unsigned char *_Nullable bytes, int length) {
+    GENERAL_NAME *name = GENERAL_NAME_new();
+    ASN1_STRING *value = ASN1_STRING_type_new(
+        type == GEN_IPADD ? V_ASN1_OCTET_STRING : V_ASN1_IA5STRING);
+    if (!name || !value || !ASN1_STRING_set(value, bytes, length)) {
+        GENERAL_NAME_free(name);
+        ASN1_STRING_free(value);
+        return 0;
+    }
+    GENERAL_NAME_set0_value(name, type, value);
+    return sk_GENERAL_NAME_push(names, name) > 0;
+}
+static inline EVP_PKEY *_Nullable mesh_make_ec_key(const char *_Nonnull curve) {
+    return EVP_EC_gen(curve);
+}
+static inline EVP_PKEY *_Nullable mesh_make_ed25519_key(void) {
+    return EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
+}
+static inline EVP_PKEY *_Nullable mesh_make_rsa_key(int bits) {
+    return EVP_RSA_gen((unsigned int)bits);
+}
+
+#pragma clang diagnostic push
+#pragma clang diagnostic ignored "-Wdeprecated-declarations"
+/// Replaces the source of all randomness of OpenSSL; `RAND_set_rand_method` is deprecated and works.
+static inline void mesh_set_random(int (*_Nonnull bytes)(unsigned char *_Nullable, int)) {
+    static RAND_METHOD method;
+    const RAND_METHOD *usual = RAND_OpenSSL();
+    method.bytes = bytes;
+    method.pseudorand = bytes;
+    method.status = usual->status;
+    RAND_set_rand_method(&method);
+}
+static inline int mesh_usual_random(unsigned char *_Nullable bytes, int count) {
+    return RAND_OpenSSL()->bytes(bytes, count);
+}
+#pragma clang diagnostic pop

@@ -1,5 +1,5 @@
 internal import COpenSSL
-public import MeshBase
+import MeshBase
 
 /// Where OpenSSL reads and writes: memory. One for each loop, because only one session of a loop is
 /// inside OpenSSL at any time.
