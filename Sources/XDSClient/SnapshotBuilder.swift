@@ -1,281 +1,375 @@
-public import MeshConfig
 public import MeshBase
+public import MeshConfig
+internal import SwiftProtobuf
 
-/// Puts resources together into snapshots that are complete.
-///
-/// It holds what one control plane gave, each resource in its last good version. A snapshot is made of
-/// those resources that have everything they name: a cluster its endpoints and secrets, a listener its routes and
-/// secrets. One that lacks something *warms*: its predecessor stays in force until then, and if there is
-/// none it is left out. So a push is made before anything is broken, in whichever order its parts come.
-///
-/// Absence of a stream changes nothing here; only what a server says does.
+// Accepted resources to complete snapshots.
+//
+// It holds the latest good version of each resource and what is in force. A cluster waits for its
+// endpoints and secrets, a listener for its route tables and secrets; while the latest version of
+// one waits, the version in force stays. So a snapshot never names what is not there, save the
+// clusters of routes: as with Envoy, a request to such a one is answered with 503 when it comes.
+//
+// Make before break: CDS comes before the routes that follow from it. A cluster that is taken away
+// stays while a listener or a route table in force names it.
+//
+// What did not change keeps its generation: the bytes are compared, for servers send everything
+// again with a new version. That nothing comes, or a stream begins anew, changes nothing here.
+
+/// Builds snapshots of one control plane's resources together with the static ones.
 public struct SnapshotBuilder: Sendable {
     private struct Held<Value: Sendable>: Sendable {
         var value: Value
-        var hash: UInt64
+        var bytes: [UInt8]
     }
 
-    private let staticResources: Snapshot
+    /// The control plane's name.
+    public let source: String
+    private let fixed: Snapshot
+    private let expected: Set<ResourceType>
+    private var answered: Set<ResourceType> = []
+
     private var clusters: [String: Held<Cluster>] = [:]
-    private var endpoints: [String: Held<EndpointSet>] = [:]
     private var listeners: [String: Held<Listener>] = [:]
-    /// In the order in which the server first gave them.
     private var listenerOrder: [String] = []
+    private var endpoints: [String: Held<EndpointSet>] = [:]
     private var routes: [String: Held<RouteConfiguration>] = [:]
     private var secrets: [String: Held<Secret>] = [:]
 
-    /// What is in force: the last version of each that was complete.
-    private var liveClusters: [String: Cluster] = [:]
-    private var liveListeners: [String: Listener] = [:]
-    /// EDS clusters that were replaced and have not had an answer since.
-    private var replaced: Set<String> = []
-    private var hasChanged = true
-    /// What waits, and for what.
-    public private(set) var warming: [String] = []
+    private var clustersInForce: [String: Cluster] = [:]
+    private var listenersInForce: [String: Listener] = [:]
+    private var routesInForce: [String: RouteConfiguration] = [:]
+    private var secretsInForce: [String: Secret] = [:]
+    private var generation: UInt64 = 1 << 32
+    private var number: UInt64 = 0
+    private var isDirty = true
+    private var lastRemarks: [String] = []
 
-    public init(staticResources: Snapshot) {
-        self.staticResources = staticResources
+    /// - Parameters:
+    ///   - staticResources: win over resources of the same name.
+    ///   - expected: wildcard types that must have been answered before it is complete.
+    public init(
+        staticResources: Snapshot, source: String = "static", expected: Set<ResourceType> = []
+    ) {
+        fixed = staticResources
+        self.source = source
+        self.expected = expected
     }
 
-    /// Everything that was named has come.
-    public var isComplete: Bool { warming.isEmpty }
-
-    // MARK: What a server says
-
-    /// Takes the resources of one response. Good ones are held, bad ones are returned, and what was
-    /// held of a bad one's name stays.
+    /// Takes the good resources of a response and refuses the others one by one.
+    /// - Returns: what was refused; the versions before them stay in force.
     public mutating func apply(
-        type: ResourceType, resources: [RawResource], removed: [String], isFullSet: Bool,
-        version: String, source: String, now: UnixTime
+        type: ResourceType, resources: [RawResource], removed: [String] = [],
+        isFullSet: Bool = false, version: String = "", now: UnixTime
     ) -> [Rejection] {
+        answered.insert(type)
+        isDirty = true
         var rejections: [Rejection] = []
-        var named: Set<String> = []
-        for raw in resources {
+        var names: [String] = []
+        for resource in resources {
+            var decoding = Decoding()
             let provenance = Provenance(
-                version: raw.version.isEmpty ? version : raw.version, source: source, updated: now)
-            let (result, _) = ResourceDecoder.decode(raw, type: type, provenance: provenance)
-            switch result {
-            case .success(let resource):
-                if !named.insert(resource.name).inserted { continue }
-                hold(resource, hash: SnapshotBuilder.hash(raw.value))
-            case .failure(let rejection):
-                named.insert(rejection.resource)
-                rejections.append(rejection)
+                version: resource.version.isEmpty ? version : resource.version, source: source,
+                updated: now)
+            var name = resource.name
+            if resource.typeURL != type.typeURL {
+                decoding.refuse(expected: type.typeURL, got: resource.typeURL)
+            } else {
+                name = take(type, resource, provenance, &decoding)
+            }
+            names.append(name)
+            for remark in decoding.remarks where lastRemarks.count < 1000 {
+                lastRemarks.append("\(name): \(remark)")
+            }
+            rejections += decoding.problems.map {
+                Rejection(
+                    typeURL: type.typeURL, name: name, path: $0.path, expected: $0.expected,
+                    got: $0.got)
             }
         }
-        for name in removed { drop(type, name) }
         if isFullSet {
-            for name in heldNames(type) where !named.contains(name) { drop(type, name) }
+            let kept = Set(names)
+            switch type {
+            case .cluster: remove(clusters.keys.filter { !kept.contains($0) }, type)
+            case .listener: remove(listeners.keys.filter { !kept.contains($0) }, type)
+            case .endpoint: remove(endpoints.keys.filter { !kept.contains($0) }, type)
+            case .route: remove(routes.keys.filter { !kept.contains($0) }, type)
+            case .secret: remove(secrets.keys.filter { !kept.contains($0) }, type)
+            }
         }
-        settle()
+        remove(removed, type)
         return rejections
     }
 
-    /// Names of a type that are wanted now.
-    public func subscriptions(_ type: ResourceType) -> Set<String> {
-        switch type {
-        case .cluster, .listener: return []
-        case .endpoint:
-            return Set(clusters.values.compactMap { SnapshotBuilder.serviceName($0.value) })
-        case .route:
-            return Set(listeners.values.flatMap { SnapshotBuilder.routeNames($0.value) })
-        case .secret:
-            let fixed = Set(staticResources.secrets.keys)
-            let named =
-                clusters.values.flatMap { SnapshotBuilder.secretNames($0.value) }
-                + listeners.values.flatMap { SnapshotBuilder.secretNames($0.value) }
-                + staticResources.clusters.flatMap { SnapshotBuilder.secretNames($0) }
-                + staticResources.listeners.flatMap { SnapshotBuilder.secretNames($0) }
-            return Set(named).subtracting(fixed)
-        }
+    /// Remarks on resources taken since it was asked last.
+    public mutating func takeRemarks() -> [String] {
+        defer { lastRemarks = [] }
+        return lastRemarks
     }
 
-    /// EDS names of clusters that were replaced since the last call: servers hold their answer
-    /// until they are asked again.
-    public mutating func takeReplacedClusters() -> Set<String> {
-        let names = replaced
-        replaced = []
+    /// Names to be subscribed to now; empty for wildcard types.
+    public func subscriptions(_ type: ResourceType) -> Set<String> {
+        var names: Set<String> = []
+        switch type {
+        case .cluster, .listener:
+            break
+        case .endpoint:
+            for cluster in wantedClusters { cluster.serviceName.map { _ = names.insert($0) } }
+        case .route:
+            for listener in wantedListeners { names.formUnion(listener.routeNames) }
+        case .secret:
+            for cluster in wantedClusters { names.formUnion(cluster.secretNames) }
+            for listener in wantedListeners { names.formUnion(listener.secretNames) }
+            names.subtract(fixed.secrets.keys)
+        }
         return names
     }
 
-    /// A new snapshot, if anything in force has changed since the last call.
-    public mutating func takeSnapshot() -> Snapshot? {
-        guard hasChanged else { return nil }
-        hasChanged = false
-        var snapshot = staticResources
-        let fixed = Set(snapshot.clusters.map(\.name))
-        snapshot.clusters += liveClusters.values.filter { !fixed.contains($0.name) }
-        snapshot.clusters.sort { $0.name < $1.name }
-        let fixedListeners = Set(snapshot.listeners.map(\.name))
-        snapshot.listeners += listenerOrder.compactMap { name in
-            fixedListeners.contains(name) ? nil : liveListeners[name]
-        }
-        for name in snapshot.listeners.flatMap(SnapshotBuilder.routeNames) {
-            if let held = routes[name] { snapshot.routes[name] = held.value }
-        }
-        for (name, held) in secrets { snapshot.secrets[name] = held.value }
-        return snapshot
-    }
-
-    // MARK: Holding
-
-    private mutating func hold(_ resource: DecodedResource, hash: UInt64) {
-        switch resource {
-        case .cluster(var cluster):
-            cluster.generation = hash
-            if let old = clusters[cluster.name], old.hash != hash,
-                let service = SnapshotBuilder.serviceName(cluster)
-            {
-                replaced.insert(service)
+    /// What waits, and for what, in words; sorted.
+    public var warming: [String] {
+        var words: [String] = []
+        for cluster in wantedClusters {
+            let missing = missing(cluster)
+            if !missing.isEmpty {
+                words.append("cluster \(cluster.name) waits for \(missing.joined(separator: ", "))")
             }
-            if clusters[cluster.name]?.hash != hash { hasChanged = true }
-            clusters[cluster.name] = Held(value: cluster, hash: hash)
-        case .endpoints(let name, var set):
-            set.generation = hash
-            if endpoints[name]?.hash != hash { hasChanged = true }
-            endpoints[name] = Held(value: set, hash: hash)
-        case .listener(var listener):
-            listener.generation = hash
-            if listeners[listener.name]?.hash != hash { hasChanged = true }
-            if listeners[listener.name] == nil { listenerOrder.append(listener.name) }
-            listeners[listener.name] = Held(value: listener, hash: hash)
-        case .route(var route):
-            route.generation = hash
-            if routes[route.name]?.hash != hash { hasChanged = true }
-            routes[route.name] = Held(value: route, hash: hash)
-        case .secret(var secret):
-            secret.generation = hash
-            if secrets[secret.name]?.hash != hash { hasChanged = true }
-            secrets[secret.name] = Held(value: secret, hash: hash)
+        }
+        for listener in wantedListeners {
+            let missing = missing(listener)
+            if !missing.isEmpty {
+                words.append(
+                    "listener \(listener.name) waits for \(missing.joined(separator: ", "))")
+            }
+        }
+        return words.sorted()
+    }
+
+    /// Everything that was asked for, and is needed, has come.
+    public var isComplete: Bool {
+        expected.isSubset(of: answered) && warming.isEmpty
+    }
+
+    /// A new complete snapshot if anything changed since the last.
+    public mutating func takeSnapshot() -> Snapshot? {
+        if !isDirty { return nil }
+        isDirty = false
+        let before = (clustersInForce, listenersInForce, routesInForce, secretsInForce)
+        promoteSecrets()
+        promoteListeners()
+        promoteClusters()
+        dropUnusedSecrets()
+        let after = (clustersInForce, listenersInForce, routesInForce, secretsInForce)
+        if number > 0, before.0.mapValues(Key.init) == after.0.mapValues(Key.init),
+            before.1.mapValues(\.generation) == after.1.mapValues(\.generation),
+            before.2.mapValues(\.generation) == after.2.mapValues(\.generation),
+            before.3.mapValues(\.generation) == after.3.mapValues(\.generation)
+        {
+            return nil
+        }
+        number += 1
+        let order = fixed.listeners.map(\.name) + listenerOrder
+        return Snapshot(
+            number: number, source: source,
+            listeners: order.compactMap { listenersInForce[$0] },
+            clusters: clustersInForce.values.sorted { $0.name < $1.name }, routes: routesInForce,
+            secrets: secretsInForce, files: fixed.files)
+    }
+
+    private struct Key: Equatable {
+        var cluster: UInt64
+        var endpoints: UInt64
+
+        init(_ value: Cluster) {
+            cluster = value.generation
+            endpoints = value.endpoints.generation
         }
     }
 
-    private mutating func drop(_ type: ResourceType, _ name: String) {
-        hasChanged = true
+    // MARK: Taking
+
+    private mutating func take(
+        _ type: ResourceType, _ resource: RawResource, _ provenance: Provenance,
+        _ decoding: inout Decoding
+    ) -> String {
+        generation += 1
         switch type {
         case .cluster:
-            clusters[name] = nil
-            liveClusters[name] = nil
-        case .endpoint: endpoints[name] = nil
+            guard let message = decoding.message(resource, Envoy_Config_Cluster_V3_Cluster.self)
+            else { return resource.name }
+            if clusters[message.name]?.bytes == resource.value { return message.name }
+            guard var value = decoding.cluster(message), decoding.problems.isEmpty else {
+                return message.name
+            }
+            value.generation = generation
+            value.endpoints.generation = generation
+            value.provenance = provenance
+            clusters[message.name] = Held(value: value, bytes: resource.value)
+            return message.name
+        case .endpoint:
+            let message = decoding.message(
+                resource, Envoy_Config_Endpoint_V3_ClusterLoadAssignment.self)
+            guard let message else { return resource.name }
+            if endpoints[message.clusterName]?.bytes == resource.value { return message.clusterName }
+            var value = decoding.endpoints(message)
+            if !decoding.problems.isEmpty { return message.clusterName }
+            value.generation = generation
+            endpoints[message.clusterName] = Held(value: value, bytes: resource.value)
+            return message.clusterName
         case .listener:
-            listeners[name] = nil
-            liveListeners[name] = nil
-            listenerOrder.removeAll { $0 == name }
-        case .route: routes[name] = nil
-        case .secret: secrets[name] = nil
-        }
-    }
-
-    private func heldNames(_ type: ResourceType) -> [String] {
-        switch type {
-        case .cluster: Array(clusters.keys)
-        case .endpoint: Array(endpoints.keys)
-        case .listener: Array(listeners.keys)
-        case .route: Array(routes.keys)
-        case .secret: Array(secrets.keys)
-        }
-    }
-
-    // MARK: What is complete
-
-    /// Brings into force what has all that it names.
-    private mutating func settle() {
-        warming = []
-        for (name, held) in clusters.sorted(by: { $0.key < $1.key }) {
-            var cluster = held.value
-            var missing = missingSecrets(SnapshotBuilder.secretNames(cluster))
-            if let service = SnapshotBuilder.serviceName(cluster) {
-                if let set = endpoints[service] {
-                    cluster.endpoints = set.value
-                } else {
-                    missing.append("endpoints \(service)")
-                }
-            }
-            if missing.isEmpty {
-                liveClusters[name] = cluster
-            } else {
-                warming.append("cluster \(name) waits for \(missing.joined(separator: ", "))")
-            }
-        }
-        for (name, held) in listeners.sorted(by: { $0.key < $1.key }) {
-            var missing = missingSecrets(SnapshotBuilder.secretNames(held.value))
-            for route in SnapshotBuilder.routeNames(held.value) where routes[route] == nil {
-                missing.append("routes \(route)")
-            }
-            if missing.isEmpty {
-                liveListeners[name] = held.value
-            } else {
-                warming.append("listener \(name) waits for \(missing.joined(separator: ", "))")
-            }
-        }
-    }
-
-    private func missingSecrets(_ names: [String]) -> [String] {
-        names.filter { secrets[$0] == nil && staticResources.secrets[$0] == nil }
-            .map { "secret \($0)" }
-    }
-
-    // MARK: What a resource names
-
-    private static func serviceName(_ cluster: Cluster) -> String? {
-        guard case .eds(let service) = cluster.discovery else { return nil }
-        return service.isEmpty ? cluster.name : service
-    }
-
-    private static func routeNames(_ listener: Listener) -> [String] {
-        chains(listener).compactMap { chain in
-            if case .http(let manager) = chain.filter, case .named(let name) = manager.routes {
+            guard let message = decoding.message(resource, Envoy_Config_Listener_V3_Listener.self)
+            else { return resource.name }
+            let name = message.name.isEmpty ? resource.name : message.name
+            if listeners[name]?.bytes == resource.value { return name }
+            guard var value = decoding.listener(message), decoding.problems.isEmpty else {
                 return name
             }
-            return nil
-        }
-    }
-
-    private static func secretNames(_ cluster: Cluster) -> [String] {
-        ([cluster.transport] + cluster.transportMatches.map(\.transport)).flatMap { transport in
-            if case .tls(let tls) = transport { return secretNames(tls.common) }
-            return []
-        }
-    }
-
-    private static func secretNames(_ listener: Listener) -> [String] {
-        chains(listener).compactMap(\.tls).flatMap { secretNames($0.common) }
-    }
-
-    private static func secretNames(_ common: CommonTLS) -> [String] {
-        var names = common.certificates.compactMap { reference -> String? in
-            if case .secret(let name) = reference { return name }
-            return nil
-        }
-        switch common.validation {
-        case .secret(let name), .combined(_, secret: let name): names.append(name)
-        case .none, .inline: break
-        }
-        return names
-    }
-
-    private static func chains(_ listener: Listener) -> [FilterChain] {
-        listener.filterChains + (listener.defaultFilterChain.map { [$0] } ?? [])
-    }
-
-    /// FNV-1a over eight bytes at a time, never 0.
-    static func hash(_ bytes: [UInt8]) -> UInt64 {
-        var hash: UInt64 = 0xCBF2_9CE4_8422_2325
-        bytes.withUnsafeBytes { raw in
-            var offset = 0
-            while offset + 8 <= raw.count {
-                hash =
-                    (hash ^ raw.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
-                    &* 0x100_0000_01B3
-                hash ^= hash >> 29
-                offset += 8
+            value.name = name
+            value.generation = generation
+            value.provenance = provenance
+            if listeners.updateValue(Held(value: value, bytes: resource.value), forKey: name) == nil,
+                !listenerOrder.contains(name)
+            {
+                listenerOrder.append(name)
             }
-            while offset < raw.count {
-                hash = (hash ^ UInt64(raw[offset])) &* 0x100_0000_01B3
-                offset += 1
+            return name
+        case .route:
+            let message = decoding.message(resource, Envoy_Config_Route_V3_RouteConfiguration.self)
+            guard let message else { return resource.name }
+            if routes[message.name]?.bytes == resource.value { return message.name }
+            var value = decoding.routes(message)
+            if !decoding.problems.isEmpty { return message.name }
+            value.generation = generation
+            value.provenance = provenance
+            routes[message.name] = Held(value: value, bytes: resource.value)
+            return message.name
+        case .secret:
+            let message = decoding.message(
+                resource, Envoy_Extensions_TransportSockets_Tls_V3_Secret.self)
+            guard let message else { return resource.name }
+            if secrets[message.name]?.bytes == resource.value { return message.name }
+            guard var value = decoding.secret(message), decoding.problems.isEmpty else {
+                return message.name
+            }
+            value.generation = generation
+            value.provenance = provenance
+            secrets[message.name] = Held(value: value, bytes: resource.value)
+            return message.name
+        }
+    }
+
+    /// A secret that is in use is never taken away: the last good one serves until another comes.
+    private mutating func remove(_ names: [String], _ type: ResourceType) {
+        for name in names {
+            switch type {
+            case .cluster: clusters[name] = nil
+            case .endpoint: endpoints[name] = nil
+            case .listener: listeners[name] = nil
+            case .route: routes[name] = nil
+            case .secret: secrets[name] = nil
             }
         }
-        hash ^= hash >> 32
-        return hash == 0 ? 1 : hash
+    }
+
+    // MARK: Promotion
+
+    private var wantedClusters: [Cluster] {
+        let own = Set(fixed.clusters.map(\.name))
+        return fixed.clusters + clusters.values.lazy.map(\.value).filter { !own.contains($0.name) }
+    }
+
+    private var wantedListeners: [Listener] {
+        let own = Set(fixed.listeners.map(\.name))
+        return fixed.listeners
+            + listeners.values.lazy.map(\.value).filter { !own.contains($0.name) }
+    }
+
+    private func missing(_ cluster: Cluster) -> [String] {
+        var words: [String] = []
+        if let name = cluster.serviceName, endpoints[name] == nil, !isInForce(cluster) {
+            words.append("endpoints \(name)")
+        }
+        return words + missingSecrets(cluster.secretNames)
+    }
+
+    private func missing(_ listener: Listener) -> [String] {
+        listener.routeNames.filter { routes[$0] == nil && routesInForce[$0] == nil }.sorted()
+            .map { "routes \($0)" } + missingSecrets(listener.secretNames)
+    }
+
+    /// Its endpoints came once, and were taken away since.
+    private func isInForce(_ cluster: Cluster) -> Bool {
+        clustersInForce[cluster.name]?.generation == cluster.generation
+    }
+
+    private func missingSecrets(_ names: Set<String>) -> [String] {
+        names.filter {
+            fixed.secrets[$0] == nil && secrets[$0] == nil && secretsInForce[$0] == nil
+        }.sorted().map { "secret \($0)" }
+    }
+
+    private mutating func promoteSecrets() {
+        secretsInForce.merge(secrets.mapValues(\.value)) { $1 }
+        secretsInForce.merge(fixed.secrets) { $1 }
+    }
+
+    private mutating func promoteListeners() {
+        var wanted: Set<String> = []
+        for listener in wantedListeners {
+            wanted.insert(listener.name)
+            if missing(listener).isEmpty { listenersInForce[listener.name] = listener }
+        }
+        listenersInForce = listenersInForce.filter { wanted.contains($0.key) }
+        listenerOrder.removeAll { !wanted.contains($0) }
+        var named: Set<String> = []
+        for listener in listenersInForce.values { named.formUnion(listener.routeNames) }
+        routesInForce = routesInForce.filter { named.contains($0.key) }
+        for name in named { if let held = routes[name] { routesInForce[name] = held.value } }
+    }
+
+    private mutating func promoteClusters() {
+        var wanted: Set<String> = []
+        for cluster in wantedClusters {
+            wanted.insert(cluster.name)
+            guard missing(cluster).isEmpty else {
+                // The version in force goes on with the endpoints that it takes from the same name.
+                if let old = clustersInForce[cluster.name]?.serviceName, let held = endpoints[old] {
+                    clustersInForce[cluster.name]?.endpoints = held.value
+                }
+                continue
+            }
+            var next = cluster
+            if let name = cluster.serviceName {
+                if let held = endpoints[name] {
+                    next.endpoints = held.value
+                    if let factor = held.value.overprovisioningFactor {
+                        next.loadBalancing.overprovisioningFactor = factor
+                    }
+                } else if let old = clustersInForce[cluster.name] {
+                    next.endpoints = old.endpoints
+                    next.loadBalancing.overprovisioningFactor =
+                        old.loadBalancing.overprovisioningFactor
+                }
+            }
+            clustersInForce[cluster.name] = next
+        }
+        let retired = clustersInForce.keys.filter { !wanted.contains($0) }
+        if retired.isEmpty { return }
+        var named: Set<String> = []
+        for listener in listenersInForce.values { named.formUnion(listener.clusterNames) }
+        for table in routesInForce.values { named.formUnion(table.clusterNames) }
+        for name in retired where !named.contains(name) { clustersInForce[name] = nil }
+    }
+
+    private mutating func dropUnusedSecrets() {
+        var named = Set(fixed.secrets.keys)
+        for cluster in clustersInForce.values { named.formUnion(cluster.secretNames) }
+        for listener in listenersInForce.values { named.formUnion(listener.secretNames) }
+        named.formUnion(subscriptions(.secret))
+        secretsInForce = secretsInForce.filter { named.contains($0.key) }
+    }
+}
+
+extension Decoding {
+    mutating func message<M: SwiftProtobuf.Message>(_ resource: RawResource, _ type: M.Type) -> M? {
+        parse(Opened(type: "", bytes: resource.value), as: type)
     }
 }

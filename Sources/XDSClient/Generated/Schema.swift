@@ -1114,10 +1114,14 @@ name 1 - s -
 string_match 5 - m74 0
 present_match 6 - o 0
 ~envoy.config.route.v3.InternalRedirectPolicy
+@envoy.config.route.v3.FilterConfig
+config 1 - m0 -
+is_optional 2 - o -
+disabled 3 - o -
 @envoy.config.route.v3.RouteConfiguration
 name 1 - s -
 virtual_hosts 2 * m194 -
-vhds 9 - m235 -
+vhds 9 - m236 -
 internal_only_headers 3 * s -
 response_headers_to_add 4 * m39 -
 response_headers_to_remove 5 * s -
@@ -1146,7 +1150,7 @@ log_format 1 - m66 0
 log_format 1 - m66 0
 @envoy.extensions.clusters.dns.v3.DnsCluster
 dns_refresh_rate 3 - m23 -
-dns_failure_refresh_rate 4 - m240 -
+dns_failure_refresh_rate 4 - m241 -
 respect_dns_ttl 5 - o -
 dns_jitter 6 - m23 -
 typed_dns_resolver_config 7 - m3 -
@@ -1159,12 +1163,12 @@ max_interval 2 - m23 -
 @envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
 codec_type 1 - e32 -
 stat_prefix 2 - s -
-rds 3 - m251 0
-route_config 4 - m234 0
-scoped_routes 31 - m252 0
-http_filters 5 * m253 -
+rds 3 - m252 0
+route_config 4 - m235 0
+scoped_routes 31 - m253 0
+http_filters 5 * m254 -
 add_user_agent 6 - m12 -
-tracing 7 - m243 -
+tracing 7 - m244 -
 common_http_protocol_options 35 - m89 -
 http1_safe_max_connection_duration 58 - o -
 http_protocol_options 8 - m90 -
@@ -1183,34 +1187,34 @@ delayed_close_timeout 26 - m23 -
 access_log 13 * m1 -
 access_log_flush_interval 54 - m23 -
 flush_access_log_on_new_request 55 - o -
-access_log_options 56 - m249 -
+access_log_options 56 - m250 -
 use_remote_address 14 - m12 -
 xff_num_trusted_hops 19 - u -
 original_ip_detection_extensions 46 * m3 -
 early_header_mutation_extensions 52 * m3 -
-internal_address_config 25 - m244 -
+internal_address_config 25 - m245 -
 skip_xff_append 21 - o -
 via 22 - s -
 generate_request_id 15 - m12 -
 preserve_external_request_id 32 - o -
 always_set_request_id_in_response 37 - o -
 forward_client_cert_details 16 - e34 -
-set_current_client_cert_details 17 - m245 -
+set_current_client_cert_details 17 - m246 -
 forward_client_cert_matcher 60 - m110 -
 proxy_100_continue 18 - o -
 represent_ipv4_remote_address_as_ipv4_mapped_ipv6 20 - o -
-upgrade_configs 23 * m246 -
+upgrade_configs 23 * m247 -
 normalize_path 30 - m12 -
 merge_slashes 33 - o -
 path_with_escaped_slashes_action 45 - e35 -
-request_id_extension 36 - m254 -
-local_reply_config 38 - m250 -
+request_id_extension 36 - m255 -
+local_reply_config 38 - m251 -
 strip_matching_host_port 39 - o -
 strip_any_host_port 42 - o 1
 stream_error_on_invalid_http_message 40 - m12 -
-path_normalization_options 43 - m247 -
+path_normalization_options 43 - m248 -
 strip_trailing_host_dot 47 - o -
-proxy_status_config 49 - m248 -
+proxy_status_config 49 - m249 -
 typed_header_validation_config 50 - m3 -
 append_x_forwarded_port 51 - o -
 append_local_overload 57 - o -
@@ -1227,11 +1231,11 @@ dns 4 - o -
 uri 5 - o -
 @envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.UpgradeConfig
 upgrade_type 1 - s -
-filters 2 * m253 -
+filters 2 * m254 -
 enabled 3 - m12 -
 @envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.PathNormalizationOptions
-forwarding_transformation 1 - m241 -
-http_filter_transformation 2 - m241 -
+forwarding_transformation 1 - m242 -
+http_filter_transformation 2 - m242 -
 @envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.ProxyStatusConfig
 remove_details 1 - o -
 remove_connection_termination_details 2 - o -
@@ -1260,12 +1264,12 @@ typed_config 1 - m0 -
 dynamic_stats 1 - m12 -
 start_child_span 2 - o -
 upstream_log 3 * m1 -
-upstream_log_options 9 - m256 -
+upstream_log_options 9 - m257 -
 suppress_envoy_headers 4 - o -
 strict_check_headers 5 * s -
 respect_expected_rq_timeout 6 - o -
 suppress_grpc_request_failure_code_stats 7 - o -
-upstream_http_filters 8 * m253 -
+upstream_http_filters 8 * m254 -
 @envoy.extensions.filters.http.router.v3.Router.UpstreamAccessLogOptions
 flush_upstream_log_on_upstream_stream 1 - o -
 upstream_log_flush_interval 2 - m23 -
@@ -1278,16 +1282,16 @@ initial_read_buffer_size 2 - m11 -
 close_connection_on_client_hello_parsing_errors 4 - o -
 max_client_hello_size 5 - m11 -
 @envoy.type.v3.HashPolicy
-source_ip 1 - m261 0
-filter_state 2 - m262 0
+source_ip 1 - m262 0
+filter_state 2 - m263 0
 @envoy.type.v3.HashPolicy.SourceIp
 @envoy.type.v3.HashPolicy.FilterState
 key 1 - s -
 @envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy
 stat_prefix 1 - s -
 cluster 2 - s 0
-weighted_clusters 10 - m264 0
-on_demand 14 - m267 -
+weighted_clusters 10 - m265 0
+on_demand 14 - m268 -
 metadata_match 9 - m36 -
 idle_timeout 8 - m23 -
 downstream_idle_timeout 3 - m23 -
@@ -1295,18 +1299,18 @@ upstream_idle_timeout 4 - m23 -
 access_log 5 * m1 -
 max_connect_attempts 7 - m11 -
 backoff_options 18 - m24 -
-hash_policy 11 * m260 -
-tunneling_config 12 - m266 -
+hash_policy 11 * m261 -
+tunneling_config 12 - m267 -
 max_downstream_connection_duration 13 - m23 -
 max_downstream_connection_duration_jitter_percentage 20 - m25 -
 access_log_flush_interval 15 - m23 -
 flush_access_log_on_connected 16 - o -
-access_log_options 17 - m268 -
+access_log_options 17 - m269 -
 proxy_protocol_tlvs 19 * m68 -
 upstream_connect_mode 21 - e36 -
 max_early_data_bytes 22 - m11 -
 @envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster
-clusters 1 * m265 -
+clusters 1 * m266 -
 @envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight
 name 1 - s -
 weight 2 - u -
@@ -1318,7 +1322,7 @@ headers_to_add 3 * m39 -
 propagate_response_headers 4 - o -
 post_path 5 - s -
 propagate_response_trailers 6 - o -
-request_id_extension 7 - m254 -
+request_id_extension 7 - m255 -
 request_id_header 8 - s -
 request_id_metadata_key 9 - s -
 ~envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.OnDemand
@@ -1326,14 +1330,14 @@ request_id_metadata_key 9 - s -
 access_log_flush_interval 1 - m23 -
 flush_access_log_on_connected 2 - o -
 @envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig
-zone_aware_lb_config 1 - m270 0
-locality_weighted_lb_config 2 - m272 0
+zone_aware_lb_config 1 - m271 0
+locality_weighted_lb_config 2 - m273 0
 @envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig.ZoneAwareLbConfig
 routing_enabled 1 - m25 -
 min_cluster_size 2 - m9 -
 fail_traffic_on_panic 3 - o -
 force_locality_direct_routing 4 - o -
-force_local_zone 5 - m271 -
+force_local_zone 5 - m272 -
 locality_basis 6 - e37 -
 @envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig.ZoneAwareLbConfig.ForceLocalZone
 min_size 1 - m11 -
@@ -1349,27 +1353,27 @@ hash_policy 3 * m207 -
 @envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest
 choice_count 1 - m11 -
 active_request_bias 2 - m37 -
-slow_start_config 3 - m273 -
-locality_lb_config 4 - m269 -
+slow_start_config 3 - m274 -
+locality_lb_config 4 - m270 -
 enable_full_scan 5 - m12 -
 selection_method 6 - e38 -
 @envoy.extensions.load_balancing_policies.maglev.v3.Maglev
 table_size 1 - m9 -
-consistent_hashing_lb_config 2 - m274 -
-locality_weighted_lb_config 3 - m272 -
+consistent_hashing_lb_config 2 - m275 -
+locality_weighted_lb_config 3 - m273 -
 @envoy.extensions.load_balancing_policies.random.v3.Random
-locality_lb_config 1 - m269 -
+locality_lb_config 1 - m270 -
 @envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash
 hash_function 1 - e39 -
 minimum_ring_size 2 - m9 -
 maximum_ring_size 3 - m9 -
 use_hostname_for_hashing 4 - o -
 hash_balance_factor 5 - m11 -
-consistent_hashing_lb_config 6 - m274 -
-locality_weighted_lb_config 7 - m272 -
+consistent_hashing_lb_config 6 - m275 -
+locality_weighted_lb_config 7 - m273 -
 @envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin
-slow_start_config 1 - m273 -
-locality_lb_config 2 - m269 -
+slow_start_config 1 - m274 -
+locality_lb_config 2 - m270 -
 @envoy.extensions.load_balancing_policies.wrr_locality.v3.WrrLocality
 endpoint_picking_policy 1 - m128 -
 @envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig
@@ -1380,7 +1384,7 @@ use_request_id_for_trace_sampling 2 - m12 -
 update_frequency 1 - i -
 @envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer
 @envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
-common_tls_context 1 - m288 -
+common_tls_context 1 - m289 -
 sni 2 - s -
 auto_host_sni 6 - o -
 auto_sni_san_validation 7 - o -
@@ -1388,7 +1392,7 @@ allow_renegotiation 3 - o -
 max_session_keys 4 - m11 -
 enforce_rsa_key_usage 5 - m12 -
 @envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
-common_tls_context 1 - m288 -
+common_tls_context 1 - m289 -
 require_client_certificate 2 - m12 -
 require_sni 3 - m12 -
 session_ticket_keys 4 - m155 0
@@ -1409,16 +1413,16 @@ tls_certificates 2 * m154 -
 tls_certificate_sds_secret_configs 6 * m161 -
 tls_certificate_provider_instance 14 - m156 -
 custom_tls_certificate_selector 16 - m3 -
-tls_certificate_certificate_provider 9 - m289 -
-tls_certificate_certificate_provider_instance 11 - m290 -
+tls_certificate_certificate_provider 9 - m290 -
+tls_certificate_certificate_provider_instance 11 - m291 -
 validation_context 3 - m158 0
 validation_context_sds_secret_config 7 - m161 0
-combined_validation_context 8 - m291 0
-validation_context_certificate_provider 10 - m289 0
-validation_context_certificate_provider_instance 12 - m290 0
+combined_validation_context 8 - m292 0
+validation_context_certificate_provider 10 - m290 0
+validation_context_certificate_provider_instance 12 - m291 0
 alpn_protocols 4 * s -
 custom_handshaker 13 - m3 -
-key_log 15 - m287 -
+key_log 15 - m288 -
 @envoy.extensions.transport_sockets.tls.v3.CommonTlsContext.CertificateProvider
 name 1 - s -
 typed_config 2 - m3 0
@@ -1428,10 +1432,10 @@ certificate_name 2 - s -
 @envoy.extensions.transport_sockets.tls.v3.CommonTlsContext.CombinedCertificateValidationContext
 default_validation_context 1 - m158 -
 validation_context_sds_secret_config 2 - m161 -
-validation_context_certificate_provider 3 - m289 -
-validation_context_certificate_provider_instance 4 - m290 -
+validation_context_certificate_provider 3 - m290 -
+validation_context_certificate_provider_instance 4 - m291 -
 @envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig
-trust_domains 1 * m293 -
+trust_domains 1 * m294 -
 trust_bundles 2 - m41 -
 @envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig.TrustDomain
 name 1 - s -
@@ -1439,12 +1443,12 @@ trust_bundle 2 - m41 -
 @envoy.extensions.upstreams.http.v3.HttpProtocolOptions
 common_http_protocol_options 1 - m89 -
 upstream_http_protocol_options 2 - m86 -
-explicit_http_config 3 - m295 0
-use_downstream_protocol_config 4 - m296 0
-auto_config 5 - m297 0
-http_filters 6 * m253 -
+explicit_http_config 3 - m296 0
+use_downstream_protocol_config 4 - m297 0
+auto_config 5 - m298 0
+http_filters 6 * m254 -
 header_validation_config 7 - m3 -
-outlier_detection 8 - m298 -
+outlier_detection 8 - m299 -
 request_mirror_policies 9 * m206 -
 hash_policy 10 * m207 -
 retry_policy 11 - m217 -
@@ -1472,18 +1476,18 @@ name 1 - s -
 dynamic_parameters 2 %s s -
 @envoy.service.discovery.v3.ResourceName
 name 1 - s -
-dynamic_parameter_constraints 2 - m307 -
+dynamic_parameter_constraints 2 - m308 -
 @envoy.service.discovery.v3.ResourceError
-resource_name 1 - m301 -
-error_detail 2 - m299 -
+resource_name 1 - m302 -
+error_detail 2 - m300 -
 @envoy.service.discovery.v3.DiscoveryRequest
 version_info 1 - s -
 node 2 - m35 -
 resource_names 3 * s -
-resource_locators 7 * m300 -
+resource_locators 7 * m301 -
 type_url 4 - s -
 response_nonce 5 - s -
-error_detail 6 - m299 -
+error_detail 6 - m300 -
 @envoy.service.discovery.v3.DiscoveryResponse
 version_info 1 - s -
 resources 2 * m0 -
@@ -1491,42 +1495,42 @@ canary 3 - o -
 type_url 4 - s -
 nonce 5 - s -
 control_plane 6 - m47 -
-resource_errors 7 * m302 -
+resource_errors 7 * m303 -
 @envoy.service.discovery.v3.DeltaDiscoveryRequest
 node 1 - m35 -
 type_url 2 - s -
 resource_names_subscribe 3 * s -
 resource_names_unsubscribe 4 * s -
-resource_locators_subscribe 8 * m300 -
-resource_locators_unsubscribe 9 * m300 -
+resource_locators_subscribe 8 * m301 -
+resource_locators_unsubscribe 9 * m301 -
 initial_resource_versions 5 %s s -
 response_nonce 6 - s -
-error_detail 7 - m299 -
+error_detail 7 - m300 -
 @envoy.service.discovery.v3.DeltaDiscoveryResponse
 system_version_info 1 - s -
-resources 2 * m308 -
+resources 2 * m309 -
 type_url 4 - s -
 removed_resources 6 * s -
-removed_resource_names 8 * m301 -
+removed_resource_names 8 * m302 -
 nonce 5 - s -
 control_plane 7 - m47 -
-resource_errors 9 * m302 -
+resource_errors 9 * m303 -
 ~envoy.service.discovery.v3.DynamicParameterConstraints
 @envoy.service.discovery.v3.Resource
 name 3 - s -
-resource_name 8 - m301 -
+resource_name 8 - m302 -
 aliases 4 * s -
 version 1 - s -
 resource 2 - m0 -
 ttl 6 - m23 -
-cache_control 7 - m309 -
+cache_control 7 - m310 -
 metadata 9 - m36 -
 @envoy.service.discovery.v3.Resource.CacheControl
 do_not_cache 1 - o -
 @meshproxy.config.v1.MeshProxy
 failover_mode 1 - e41 -
 snapshot_file 2 - s -
-shrink_guard 3 - m311 -
+shrink_guard 3 - m312 -
 transport_failures_to_eject 4 - m11 -
 base_hold 5 - m23 -
 max_hold 6 - m23 -

@@ -1,0 +1,534 @@
+internal import MeshBase
+internal import MeshConfig
+internal import SwiftProtobuf
+
+extension Decoding {
+    mutating func cluster(_ message: Envoy_Config_Cluster_V3_Cluster) -> Cluster? {
+        noteUnknown(message)
+        if message.name.isEmpty { refuse("name", expected: "a name", got: "none") }
+        var cluster = Cluster(name: message.name)
+        cluster.altStatName = message.altStatName
+        cluster.metadata = metadata(message.metadata)
+        cluster.discovery = discovery(message)
+        if message.hasConnectTimeout {
+            cluster.connectTimeout = duration(message.connectTimeout, "connect_timeout")
+            if cluster.connectTimeout == .zero {
+                refuse("connect_timeout", expected: "more than 0s", got: "0s")
+            }
+        }
+        if message.hasLoadAssignment {
+            cluster.endpoints = within("load_assignment") { $0.endpoints(message.loadAssignment) }
+            switch cluster.discovery {
+            case .eds:
+                refuse("load_assignment", expected: "none for an EDS cluster", got: "one")
+            case .fixed:
+                requireLiteral(cluster.endpoints)
+            case .logicalDNS where cluster.endpoints.count != 1:
+                refuse(
+                    "load_assignment", expected: "one endpoint for LOGICAL_DNS",
+                    got: "\(cluster.endpoints.count)")
+            case .strictDNS, .logicalDNS, .originalDestination: break
+            }
+        }
+        cluster.loadBalancing = loadBalancing(message)
+        if let factor = cluster.endpoints.overprovisioningFactor {
+            cluster.loadBalancing.overprovisioningFactor = factor
+        }
+        if message.hasTransportSocket { cluster.transport = transport(message.transportSocket) }
+        cluster.transportMatches = each(
+            "transport_socket_matches", message.transportSocketMatches
+        ) { at, match in
+            at.requireWhole(match)
+            return TransportMatch(
+                name: match.name, criteria: Decoding.object(match.match),
+                transport: at.transport(match.transportSocket))
+        }
+        if message.hasTransportSocketMatcher {
+            refuse(
+                "transport_socket_matcher", expected: "transport_socket_matches", got: "a matcher")
+        }
+        cluster.healthChecks = each("health_checks", message.healthChecks) { $0.probe($1) }
+            .compactMap { $0 }
+        if message.hasOutlierDetection {
+            cluster.outlierDetection = within("outlier_detection") {
+                $0.outlierDetection(message.outlierDetection)
+            }
+        }
+        circuitBreakers(message, &cluster)
+        protocolOptions(message, &cluster)
+        if message.hasMaxRequestsPerConnection {
+            cluster.maxRequestsPerConnection = Int(message.maxRequestsPerConnection.value)
+        }
+        if message.hasUpstreamConnectionOptions,
+            message.upstreamConnectionOptions.hasTcpKeepalive
+        {
+            let keepalive = message.upstreamConnectionOptions.tcpKeepalive
+            cluster.tcpKeepAlive = .seconds(
+                keepalive.hasKeepaliveTime ? Int64(keepalive.keepaliveTime.value) : 7200)
+        }
+        if message.hasPerConnectionBufferLimitBytes {
+            cluster.bufferLimitBytes = Int(message.perConnectionBufferLimitBytes.value)
+        }
+        if message.hasUpstreamBindConfig, message.upstreamBindConfig.hasSourceAddress {
+            var wrapped = Envoy_Config_Core_V3_Address()
+            wrapped.socketAddress = message.upstreamBindConfig.sourceAddress
+            if wrapped.socketAddress.portSpecifier == nil { wrapped.socketAddress.portValue = 0 }
+            cluster.source = address(wrapped, "upstream_bind_config.source_address")
+        }
+        cluster.drainOnHostRemoval = message.ignoreHealthOnHostRemoval
+        for filter in message.filters {
+            let type = Decoding.typeName(filter.typedConfig.typeURL)
+            let opened = within("filters") { $0.open(filter.typedConfig) }
+            if Decoding.passedBy.contains(opened.type) {
+                remark("filters", "\(opened.type) is ignored")
+            } else {
+                refuse(
+                    "filters", expected: "no upstream network filter",
+                    got: opened.type.isEmpty ? type : opened.type)
+            }
+        }
+        if message.hasLbSubsetConfig {
+            refuse("lb_subset_config", expected: "none (not supported here)", got: "subsets")
+        }
+        return cluster
+    }
+
+    private mutating func requireLiteral(_ endpoints: EndpointSet) {
+        for locality in endpoints.localities {
+            for endpoint in locality.endpoints {
+                if case .name(let name, _) = endpoint.target {
+                    refuse(
+                        "load_assignment",
+                        expected: "IP addresses in a STATIC cluster (or type: STRICT_DNS)",
+                        got: "\"\(name)\"")
+                }
+            }
+        }
+    }
+
+    private mutating func discovery(_ message: Envoy_Config_Cluster_V3_Cluster)
+        -> Cluster.Discovery
+    {
+        let refresh =
+            message.hasDnsRefreshRate ? duration(message.dnsRefreshRate, "dns_refresh_rate")
+            : .seconds(5)
+        switch message.clusterDiscoveryType {
+        case .type(let type):
+            switch type {
+            case .static: return .fixed
+            case .strictDns: return .strictDNS(refresh: refresh)
+            case .logicalDns: return .logicalDNS(refresh: refresh)
+            case .eds:
+                if !message.hasEdsClusterConfig {
+                    refuse("eds_cluster_config", expected: "one for an EDS cluster", got: "none")
+                }
+                let name = message.edsClusterConfig.serviceName
+                return .eds(serviceName: name.isEmpty ? message.name : name)
+            case .originalDst:
+                let config = message.originalDstLbConfig
+                if config.useHTTPHeader || config.hasMetadataKey {
+                    refuse(
+                        "original_dst_lb_config", expected: "upstream_port_override alone",
+                        got: "use_http_header or metadata_key")
+                }
+                return .originalDestination(
+                    portOverride: config.hasUpstreamPortOverride
+                        ? port(
+                            config.upstreamPortOverride.value,
+                            "original_dst_lb_config.upstream_port_override") : nil)
+            case .UNRECOGNIZED(let number):
+                refuse("type", expected: "a known type", got: "\(number)")
+                return .fixed
+            }
+        case .clusterType(let custom):
+            return within("cluster_type.typed_config") { at in
+                let opened = at.open(custom.typedConfig)
+                guard opened.type == "envoy.extensions.clusters.dns.v3.DnsCluster",
+                    let dns = at.parse(
+                        opened, as: Envoy_Extensions_Clusters_Dns_V3_DnsCluster.self)
+                else {
+                    at.refuse(
+                        expected: "a DnsCluster",
+                        got: opened.type.isEmpty ? "none" : opened.type)
+                    return .fixed
+                }
+                let refresh = dns.hasDnsRefreshRate
+                    ? at.duration(dns.dnsRefreshRate, "dns_refresh_rate") : .seconds(5)
+                return dns.allAddressesInSingleEndpoint
+                    ? .logicalDNS(refresh: refresh) : .strictDNS(refresh: refresh)
+            }
+        case nil:
+            return .fixed
+        }
+    }
+
+    private mutating func loadBalancing(_ message: Envoy_Config_Cluster_V3_Cluster)
+        -> LoadBalancing
+    {
+        var result = LoadBalancing()
+        let common = message.commonLbConfig
+        if common.hasHealthyPanicThreshold {
+            result.panicThreshold = percent(
+                common.healthyPanicThreshold, "common_lb_config.healthy_panic_threshold")
+        }
+        switch common.localityConfigSpecifier {
+        case .localityWeightedLbConfig: result.localityMode = .weighted
+        case .zoneAwareLbConfig, nil: break
+        }
+        if message.hasLoadBalancingPolicy {
+            within("load_balancing_policy") { $0.typedPolicy(message.loadBalancingPolicy, &result) }
+            return result
+        }
+        switch message.lbPolicy {
+        case .roundRobin: result.policy = .roundRobin
+        case .leastRequest:
+            let config = message.leastRequestLbConfig
+            result.policy = .leastRequest(
+                choices: config.hasChoiceCount ? Int(config.choiceCount.value) : 2)
+        case .random: result.policy = .random
+        case .ringHash, .maglev:
+            result.policy = .random
+            remark("lb_policy", "consistent hashing is not there yet; endpoints are drawn at random")
+        case .clusterProvided:
+            if case .originalDst? = message.clusterDiscoveryType.flatMap({ type in
+                if case .type(let known) = type { return known } else { return nil }
+            }) {
+            } else {
+                refuse(
+                    "lb_policy", expected: "CLUSTER_PROVIDED with ORIGINAL_DST alone",
+                    got: "CLUSTER_PROVIDED")
+            }
+        case .loadBalancingPolicyConfig:
+            refuse("load_balancing_policy", expected: "a policy", got: "none")
+        case .UNRECOGNIZED(let number):
+            refuse("lb_policy", expected: "a known policy", got: "\(number)")
+        }
+        return result
+    }
+
+    /// The first policy of the list that is known here is taken, as Envoy does.
+    private mutating func typedPolicy(
+        _ message: Envoy_Config_Cluster_V3_LoadBalancingPolicy, _ result: inout LoadBalancing
+    ) {
+        let prefix = "envoy.extensions.load_balancing_policies."
+        for policy in message.policies {
+            let opened = within("policies") { $0.open(policy.typedExtensionConfig.typedConfig) }
+            switch opened.type {
+            case prefix + "round_robin.v3.RoundRobin":
+                result.policy = .roundRobin
+                let config = parse(
+                    opened, as: Envoy_Extensions_LoadBalancingPolicies_RoundRobin_V3_RoundRobin.self)
+                if case .localityWeightedLbConfig? = config?.localityLbConfig.localityConfigSpecifier {
+                    result.localityMode = .weighted
+                }
+                return
+            case prefix + "least_request.v3.LeastRequest":
+                guard
+                    let config = parse(
+                        opened,
+                        as: Envoy_Extensions_LoadBalancingPolicies_LeastRequest_V3_LeastRequest.self)
+                else { return }
+                result.policy = .leastRequest(
+                    choices: config.hasChoiceCount ? Int(config.choiceCount.value) : 2)
+                if case .localityWeightedLbConfig? = config.localityLbConfig.localityConfigSpecifier {
+                    result.localityMode = .weighted
+                }
+                return
+            case prefix + "random.v3.Random":
+                result.policy = .random
+                return
+            case prefix + "ring_hash.v3.RingHash", prefix + "maglev.v3.Maglev":
+                result.policy = .random
+                remark(
+                    "policies",
+                    "consistent hashing is not there yet; endpoints are drawn at random")
+                return
+            case prefix + "wrr_locality.v3.WrrLocality":
+                guard
+                    let config = parse(
+                        opened,
+                        as: Envoy_Extensions_LoadBalancingPolicies_WrrLocality_V3_WrrLocality.self)
+                else { return }
+                result.localityMode = .weighted
+                typedPolicy(config.endpointPickingPolicy, &result)
+                return
+            case prefix + "cluster_provided.v3.ClusterProvided":
+                return
+            default:
+                continue
+            }
+        }
+        refuse(
+            "policies", expected: "round_robin, least_request, random or wrr_locality",
+            got: message.policies.isEmpty ? "none" : "none of them")
+    }
+
+    private mutating func percent(_ message: Envoy_Type_V3_Percent, _ field: String) -> Double {
+        if message.value >= 0, message.value <= 100 { return message.value }
+        refuse(field, expected: "0 to 100", got: "\(message.value)")
+        return 0
+    }
+
+    private mutating func circuitBreakers(
+        _ message: Envoy_Config_Cluster_V3_Cluster, _ cluster: inout Cluster
+    ) {
+        for threshold in message.circuitBreakers.thresholds where threshold.priority == .default {
+            var breakers = CircuitBreakers()
+            if threshold.hasMaxConnections {
+                breakers.maxConnections = Int(threshold.maxConnections.value)
+            }
+            if threshold.hasMaxPendingRequests {
+                breakers.maxPendingRequests = Int(threshold.maxPendingRequests.value)
+            }
+            if threshold.hasMaxRequests { breakers.maxRequests = Int(threshold.maxRequests.value) }
+            if threshold.hasMaxRetries { breakers.maxRetries = Int(threshold.maxRetries.value) }
+            if threshold.hasRetryBudget {
+                if threshold.retryBudget.hasBudgetPercent {
+                    breakers.retryBudgetPercent = percent(
+                        threshold.retryBudget.budgetPercent,
+                        "circuit_breakers.thresholds.retry_budget.budget_percent")
+                }
+                if threshold.retryBudget.hasMinRetryConcurrency {
+                    breakers.retryBudgetMinimum = Int(
+                        threshold.retryBudget.minRetryConcurrency.value)
+                }
+            }
+            cluster.circuitBreakers = breakers
+        }
+        if !message.circuitBreakers.perHostThresholds.isEmpty {
+            remark("circuit_breakers.per_host_thresholds", "is ignored")
+        }
+    }
+
+    private mutating func protocolOptions(
+        _ message: Envoy_Config_Cluster_V3_Cluster, _ cluster: inout Cluster
+    ) {
+        if message.hasHTTP2ProtocolOptions {
+            cluster.upstreamProtocol = .http2
+            http2(message.http2ProtocolOptions, &cluster)
+        }
+        if message.protocolSelection == .useDownstreamProtocol {
+            cluster.upstreamProtocol = .downstream
+        }
+        if message.hasCommonHTTPProtocolOptions {
+            common(message.commonHTTPProtocolOptions, &cluster)
+        }
+        for (key, any) in message.typedExtensionProtocolOptions.sorted(by: { $0.key < $1.key }) {
+            within("typed_extension_protocol_options") { at in
+                at.atKey(key) { at in
+                    let opened = at.open(any)
+                    guard
+                        opened.type == "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+                    else {
+                        at.remark("", "\(opened.type) is ignored")
+                        return
+                    }
+                    guard
+                        let options = at.parse(
+                            opened,
+                            as: Envoy_Extensions_Upstreams_Http_V3_HttpProtocolOptions.self)
+                    else { return }
+                    at.noteUnknown(options)
+                    at.common(options.commonHTTPProtocolOptions, &cluster)
+                    for filter in options.httpFilters {
+                        let type = at.within("http_filters") { $0.open(filter.typedConfig).type }
+                        let codec = "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec"
+                        if type != codec, !Decoding.passedBy.contains(type), !filter.isOptional {
+                            at.refuse("http_filters", expected: "upstream_codec", got: type)
+                        }
+                    }
+                    switch options.upstreamProtocolOptions {
+                    case .explicitHTTPConfig(let explicit):
+                        switch explicit.protocolConfig {
+                        case .http2ProtocolOptions(let settings):
+                            cluster.upstreamProtocol = .http2
+                            at.http2(settings, &cluster)
+                        case .http3ProtocolOptions:
+                            at.refuse(
+                                "explicit_http_config", expected: "HTTP/1.1 or HTTP/2",
+                                got: "HTTP/3")
+                        case .httpProtocolOptions, nil: cluster.upstreamProtocol = .http1
+                        }
+                    case .useDownstreamProtocolConfig(let downstream):
+                        cluster.upstreamProtocol = .downstream
+                        at.http2(downstream.http2ProtocolOptions, &cluster)
+                    case .autoConfig(let auto):
+                        cluster.upstreamProtocol = .alpn
+                        at.http2(auto.http2ProtocolOptions, &cluster)
+                    case nil: break
+                    }
+                }
+            }
+        }
+    }
+
+    private mutating func common(
+        _ message: Envoy_Config_Core_V3_HttpProtocolOptions, _ cluster: inout Cluster
+    ) {
+        if message.hasIdleTimeout {
+            cluster.idleTimeout = duration(message.idleTimeout, "idle_timeout")
+        }
+        if message.hasMaxRequestsPerConnection {
+            cluster.maxRequestsPerConnection = Int(message.maxRequestsPerConnection.value)
+        }
+    }
+
+    private mutating func http2(
+        _ message: Envoy_Config_Core_V3_Http2ProtocolOptions, _ cluster: inout Cluster
+    ) {
+        if message.hasMaxConcurrentStreams {
+            cluster.maxConcurrentStreams = Int(message.maxConcurrentStreams.value)
+        }
+        if message.hasInitialStreamWindowSize {
+            cluster.initialStreamWindow = window(
+                message.initialStreamWindowSize.value, "initial_stream_window_size")
+        }
+        if message.hasInitialConnectionWindowSize {
+            cluster.initialConnectionWindow = window(
+                message.initialConnectionWindowSize.value, "initial_connection_window_size")
+        }
+        if message.hasConnectionKeepalive {
+            if message.connectionKeepalive.hasInterval {
+                cluster.keepAliveInterval = duration(
+                    message.connectionKeepalive.interval, "connection_keepalive.interval")
+            }
+            cluster.keepAliveTimeout = duration(
+                message.connectionKeepalive.timeout, "connection_keepalive.timeout")
+        }
+    }
+
+    mutating func window(_ value: UInt32, _ field: String) -> Int {
+        if (65535...UInt32(Int32.max)).contains(value) { return Int(value) }
+        refuse(field, expected: "65535 to 2147483647", got: "\(value)")
+        return 65535
+    }
+
+    private mutating func outlierDetection(
+        _ message: Envoy_Config_Cluster_V3_OutlierDetection
+    ) -> OutlierDetection {
+        noteUnknown(message)
+        var result = OutlierDetection()
+        func set(_ isSet: Bool, _ value: Google_Protobuf_UInt32Value, _ target: inout Int) {
+            if isSet { target = Int(value.value) }
+        }
+        set(message.hasConsecutive5Xx, message.consecutive5Xx, &result.consecutive5xx)
+        set(
+            message.hasConsecutiveGatewayFailure, message.consecutiveGatewayFailure,
+            &result.consecutiveGatewayFailure)
+        set(
+            message.hasEnforcingConsecutive5Xx, message.enforcingConsecutive5Xx,
+            &result.enforcingConsecutive5xx)
+        set(
+            message.hasEnforcingConsecutiveGatewayFailure,
+            message.enforcingConsecutiveGatewayFailure, &result.enforcingConsecutiveGatewayFailure)
+        set(message.hasMaxEjectionPercent, message.maxEjectionPercent, &result.maxEjectionPercent)
+        set(
+            message.hasConsecutiveLocalOriginFailure, message.consecutiveLocalOriginFailure,
+            &result.consecutiveLocalOriginFailure)
+        if message.hasInterval { result.interval = duration(message.interval, "interval") }
+        if message.hasBaseEjectionTime {
+            result.baseEjectionTime = duration(message.baseEjectionTime, "base_ejection_time")
+        }
+        if message.hasMaxEjectionTime {
+            result.maxEjectionTime = duration(message.maxEjectionTime, "max_ejection_time")
+        }
+        result.maxEjectionTime = max(result.maxEjectionTime, result.baseEjectionTime)
+        result.splitExternalLocalOriginErrors = message.splitExternalLocalOriginErrors
+        return result
+    }
+
+    private mutating func probe(_ message: Envoy_Config_Core_V3_HealthCheck) -> ProbeConfig? {
+        noteUnknown(message)
+        let kind: ProbeConfig.Kind
+        switch message.healthChecker {
+        case .tcpHealthCheck(let tcp):
+            let send = within("tcp_health_check.send") { $0.payload(tcp.send) }
+            let receive = each("tcp_health_check.receive", tcp.receive) { $0.payload($1) }
+            kind = .tcp(send: send, receive: receive)
+        case .httpHealthCheck(let http):
+            var config = HTTPProbeConfig(path: http.path, host: http.host)
+            if http.path.isEmpty {
+                refuse("http_health_check.path", expected: "a path", got: "none")
+            }
+            if http.method != .methodUnspecified {
+                config.method = http.method.protoName
+            }
+            config.useHTTP2 = http.codecClientType == .http2
+            config.expectedStatuses = http.expectedStatuses.compactMap { range in
+                guard range.start >= 100, range.end <= 600, range.start < range.end else {
+                    refuse(
+                        "http_health_check.expected_statuses", expected: "a range in [100, 600)",
+                        got: "\(range.start)..\(range.end)")
+                    return nil
+                }
+                return Int(range.start)..<Int(range.end)
+            }
+            config.requestHeaders = headerChanges(
+                add: http.requestHeadersToAdd, remove: http.requestHeadersToRemove, "request")
+            kind = .http(config)
+        case .grpcHealthCheck(let grpc):
+            kind = .grpc(service: grpc.serviceName, authority: grpc.authority)
+        case .customHealthCheck, nil:
+            refuse(
+                expected: "tcp_health_check, http_health_check or grpc_health_check",
+                got: message.healthChecker == nil ? "none" : "custom_health_check")
+            return nil
+        }
+        var probe = ProbeConfig(kind: kind)
+        guard message.hasTimeout, message.hasInterval else {
+            refuse(expected: "timeout and interval", got: "not both")
+            return nil
+        }
+        probe.timeout = duration(message.timeout, "timeout")
+        probe.interval = duration(message.interval, "interval")
+        if probe.timeout == .zero || probe.interval == .zero {
+            refuse(expected: "timeout and interval above 0s", got: "0s")
+        }
+        probe.unhealthyThreshold = max(1, Int(message.unhealthyThreshold.value))
+        probe.healthyThreshold = max(1, Int(message.healthyThreshold.value))
+        if message.hasUnhealthyInterval {
+            probe.unhealthyInterval = duration(message.unhealthyInterval, "unhealthy_interval")
+        }
+        if message.hasNoTrafficInterval {
+            probe.noTrafficInterval = duration(message.noTrafficInterval, "no_traffic_interval")
+        }
+        probe.initialJitter = duration(message.initialJitter, "initial_jitter")
+        probe.intervalJitter = duration(message.intervalJitter, "interval_jitter")
+        probe.intervalJitterPercent = Int(message.intervalJitterPercent)
+        if message.hasReuseConnection { probe.reuseConnection = message.reuseConnection.value }
+        probe.alwaysLogFailures = message.alwaysLogHealthCheckFailures
+        return probe
+    }
+
+    /// Text is hexadecimal here, as Envoy has it.
+    private mutating func payload(_ message: Envoy_Config_Core_V3_HealthCheck.Payload) -> [UInt8] {
+        switch message.payload {
+        case .binary(let data): return [UInt8](data)
+        case .text(let text):
+            let digits = text.compactMap(\.hexDigitValue)
+            if digits.count != text.count || digits.count % 2 != 0 {
+                refuse("text", expected: "hex digits", got: "\"\(text)\"")
+                return []
+            }
+            return stride(from: 0, to: digits.count, by: 2)
+                .map { UInt8(digits[$0] * 16 + digits[$0 + 1]) }
+        case nil: return []
+        }
+    }
+}
+
+extension Envoy_Config_Core_V3_RequestMethod {
+    fileprivate var protoName: String {
+        switch self {
+        case .head: "HEAD"
+        case .post: "POST"
+        case .put: "PUT"
+        case .delete: "DELETE"
+        case .connect: "CONNECT"
+        case .options: "OPTIONS"
+        case .trace: "TRACE"
+        case .patch: "PATCH"
+        default: "GET"
+        }
+    }
+}
