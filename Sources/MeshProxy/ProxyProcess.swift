@@ -1,4 +1,5 @@
 import EventLoop
+import MTLS
 import MeshBase
 import MeshConfig
 import Observability
@@ -32,6 +33,7 @@ public enum ProxyProcess {
         var threads: [LoopThread] = []
         var orders: [Mailbox<WorkerOrder>] = []
         let settings = bootstrap.settings
+        let ticketKey = TLSContext.makeTicketKey()
         for index in 0..<count {
             let inbox = Mailbox<WorkerOrder>()
             orders.append(inbox)
@@ -40,7 +42,7 @@ public enum ProxyProcess {
                 try LoopThread(name: "worker-\(index)", seed: Machine.seed()) { loop in
                     let worker = Worker(
                         loop: loop, index: index, settings: settings, log: log, metrics: metrics,
-                        sharesPorts: true, send: { reports.post($0) })
+                        sharesPorts: true, ticketKey: ticketKey, send: { reports.post($0) })
                     inbox.receive(on: loop) { order in
                         worker.received(order)
                         if case .close = order { loop.stop() }

@@ -31,10 +31,14 @@ final class Worker {
     /// Tells the control loop what happened here.
     private let send: (WorkerReport) -> Void
 
+    /// Shared by all workers, so that a session made with one can be resumed with another.
+    private let ticketKey: [UInt8]
+
     init(
         loop: any IOLoop, index: Int, settings: Settings, log: ProxyLog, metrics: WorkerMetrics,
-        sharesPorts: Bool, send: @escaping (WorkerReport) -> Void
+        sharesPorts: Bool, ticketKey: [UInt8] = [], send: @escaping (WorkerReport) -> Void
     ) {
+        self.ticketKey = ticketKey
         self.loop = loop
         self.index = index
         self.log = log
@@ -138,7 +142,7 @@ final class Worker {
     func makeTLSContext(_ config: DownstreamTLS) throws -> TLSContext {
         try TLSContext(
             downstream: config, secrets: snapshot.secrets, files: snapshot.files,
-            ticketKey: [])
+            ticketKey: ticketKey)
     }
 
     private func makeLog(_ config: AccessLogConfig) throws -> AccessLogWriter {

@@ -25,9 +25,9 @@ struct BootstrapOptions: ParsableArguments {
     var configYAML: String?
 
     @Flag(
-        name: .customLong("strict"),
-        help: "Refuse fields that are unknown instead of warning of them.")
-    var strict = false
+        name: .customLong("allow-unknown-static-fields"),
+        help: "Warn of fields that are unknown instead of refusing them.")
+    var allowUnknown = false
 
     @Option(name: .customLong("service-node"), help: "node.id, over the file's.")
     var serviceNode: String?
@@ -40,7 +40,7 @@ struct BootstrapOptions: ParsableArguments {
             throw ValidationError("give a bootstrap file with -c FILE")
         }
         return try LoadedBootstrap(
-            path: configPath, overlay: configYAML, isStrict: strict, nodeID: serviceNode,
+            path: configPath, overlay: configYAML, isStrict: !allowUnknown, nodeID: serviceNode,
             nodeCluster: serviceCluster)
     }
 }

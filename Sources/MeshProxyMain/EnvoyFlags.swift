@@ -2,7 +2,7 @@
 /// taken out, with a warning, rather than refused.
 enum EnvoyFlags {
     private static let bare: Set<String> = [
-        "--disable-hot-restart", "--allow-unknown-static-fields", "--reject-unknown-dynamic-fields",
+        "--disable-hot-restart", "--reject-unknown-dynamic-fields",
         "--ignore-unknown-dynamic-fields", "--skip-deprecated-logs", "--enable-core-dump",
         "--cpuset-threads", "--enable-mutex-tracing", "--use-dynamic-base-id",
         "--enable-fine-grain-logging", "--log-format-escaped", "--skip-hot-restart-on-no-parent",

@@ -16,11 +16,8 @@ public struct ServedResources: Sendable, Equatable {
 
     /// A version of a whole type: changes with any resource in it.
     func version(of typeURL: String) -> String {
-        var hash: UInt64 = 0xCBF2_9CE4_8422_2325
-        for (name, resource) in self[typeURL].sorted(by: { $0.key < $1.key }) {
-            for byte in name.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }
-            for byte in resource.version.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }
-        }
+        let all = self[typeURL].sorted { $0.key < $1.key }
+        let hash = ContentHash.of(all.flatMap { Array("\($0.key)=\($0.value.version);".utf8) })
         return String(hash, radix: 16)
     }
 }

@@ -110,7 +110,8 @@ extension Decoding {
         -> Cluster.Discovery
     {
         let refresh =
-            message.hasDnsRefreshRate ? duration(message.dnsRefreshRate, "dns_refresh_rate")
+            message.hasDnsRefreshRate
+            ? duration(message.dnsRefreshRate, "dns_refresh_rate")
             : .seconds(5)
         switch message.clusterDiscoveryType {
         case .type(let type):
@@ -152,7 +153,8 @@ extension Decoding {
                         got: opened.type.isEmpty ? "none" : opened.type)
                     return .fixed
                 }
-                let refresh = dns.hasDnsRefreshRate
+                let refresh =
+                    dns.hasDnsRefreshRate
                     ? at.duration(dns.dnsRefreshRate, "dns_refresh_rate") : .seconds(5)
                 return dns.allAddressesInSingleEndpoint
                     ? .logicalDNS(refresh: refresh) : .strictDNS(refresh: refresh)
@@ -188,7 +190,8 @@ extension Decoding {
         case .random: result.policy = .random
         case .ringHash, .maglev:
             result.policy = .random
-            remark("lb_policy", "consistent hashing is not there yet; endpoints are drawn at random")
+            remark(
+                "lb_policy", "consistent hashing is not there yet; endpoints are drawn at random")
         case .clusterProvided:
             if case .originalDst? = message.clusterDiscoveryType.flatMap({ type in
                 if case .type(let known) = type { return known } else { return nil }
@@ -217,8 +220,11 @@ extension Decoding {
             case prefix + "round_robin.v3.RoundRobin":
                 result.policy = .roundRobin
                 let config = parse(
-                    opened, as: Envoy_Extensions_LoadBalancingPolicies_RoundRobin_V3_RoundRobin.self)
-                if case .localityWeightedLbConfig? = config?.localityLbConfig.localityConfigSpecifier {
+                    opened, as: Envoy_Extensions_LoadBalancingPolicies_RoundRobin_V3_RoundRobin.self
+                )
+                if case .localityWeightedLbConfig? = config?.localityLbConfig
+                    .localityConfigSpecifier
+                {
                     result.localityMode = .weighted
                 }
                 return
@@ -226,11 +232,13 @@ extension Decoding {
                 guard
                     let config = parse(
                         opened,
-                        as: Envoy_Extensions_LoadBalancingPolicies_LeastRequest_V3_LeastRequest.self)
+                        as: Envoy_Extensions_LoadBalancingPolicies_LeastRequest_V3_LeastRequest.self
+                    )
                 else { return }
                 result.policy = .leastRequest(
                     choices: config.hasChoiceCount ? Int(config.choiceCount.value) : 2)
-                if case .localityWeightedLbConfig? = config.localityLbConfig.localityConfigSpecifier {
+                if case .localityWeightedLbConfig? = config.localityLbConfig.localityConfigSpecifier
+                {
                     result.localityMode = .weighted
                 }
                 return

@@ -77,7 +77,8 @@ struct ConfigTree {
         guard Int(node.length) == word.utf8CodeUnitCount else { return false }
         return bytes.withUnsafeBufferPointer { all in
             word.withUTF8Buffer { wanted in
-                for offset in 0..<wanted.count where all[Int(node.start) + offset] != wanted[offset] {
+                for offset in 0..<wanted.count where all[Int(node.start) + offset] != wanted[offset]
+                {
                     return false
                 }
                 return true

@@ -291,7 +291,8 @@ struct Decoding {
         case .safeRegex(let regex):
             return self.regex(regex, "safe_regex").map { StringMatcher(.regex($0)) }
         case .custom:
-            refuse("custom", expected: "exact, prefix, suffix, contains or safe_regex", got: "custom")
+            refuse(
+                "custom", expected: "exact, prefix, suffix, contains or safe_regex", got: "custom")
             return nil
         case nil:
             refuse(expected: "exact, prefix, suffix, contains or safe_regex", got: "none")

@@ -29,7 +29,8 @@ extension Decoding {
                 at.refuse(
                     "leds_cluster_locality_config", expected: "lb_endpoints", got: "LEDS")
             }
-            let lists = group.lbEndpoints.isEmpty
+            let lists =
+                group.lbEndpoints.isEmpty
                 ? group.loadBalancerEndpoints.lbEndpoints : group.lbEndpoints
             let endpoints = at.each("lb_endpoints", lists) { $0.endpoint($1) }
             return LocalityEndpoints(

@@ -116,7 +116,8 @@ struct Schema {
                 byName[name] = messages.count
                 messages.append(
                     MessageSchema(
-                        name: name, fields: fields.count..<fields.count, form: Schema.form(of: name),
+                        name: name, fields: fields.count..<fields.count,
+                        form: Schema.form(of: name),
                         isOpaque: line.hasPrefix("~")))
                 continue
             }

@@ -118,7 +118,8 @@ public enum ResourceFiles {
             throw ConfigurationError(problems: [
                 ConfigurationProblem(
                     path: "@type",
-                    expected: "a Cluster, ClusterLoadAssignment, Listener, RouteConfiguration or Secret",
+                    expected:
+                        "a Cluster, ClusterLoadAssignment, Listener, RouteConfiguration or Secret",
                     got: "\"\(url)\"", line: Int(place.line), column: Int(place.column))
             ])
         }

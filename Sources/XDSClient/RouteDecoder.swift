@@ -3,7 +3,8 @@ internal import MeshConfig
 internal import SwiftProtobuf
 
 extension Decoding {
-    mutating func routes(_ message: Envoy_Config_Route_V3_RouteConfiguration) -> RouteConfiguration {
+    mutating func routes(_ message: Envoy_Config_Route_V3_RouteConfiguration) -> RouteConfiguration
+    {
         noteUnknown(message)
         if message.hasVhds {
             refuse("vhds", expected: "virtual_hosts in full", got: "on-demand virtual hosts")
@@ -97,7 +98,8 @@ extension Decoding {
         let match = within("match") { $0.routeMatch(message.match) }
         let action: RouteAction?
         switch message.action {
-        case .route(let forward): action = within("route") { $0.forward(forward) }.map { .forward($0) }
+        case .route(let forward):
+            action = within("route") { $0.forward(forward) }.map { .forward($0) }
         case .redirect(let redirect):
             action = within("redirect") { .redirect($0.redirect(redirect)) }
         case .directResponse(let response):
@@ -110,7 +112,8 @@ extension Decoding {
                     switch at.dataSource(response.body, "body") {
                     case .inline(let bytes): body = bytes
                     case .file:
-                        at.refuse("body", expected: "inline_string or inline_bytes", got: "filename")
+                        at.refuse(
+                            "body", expected: "inline_string or inline_bytes", got: "filename")
                     case nil: break
                     }
                 }
@@ -315,7 +318,8 @@ extension Decoding {
                     pattern: pattern, substitution: message.regexRewrite.substitution)
             }
         } else if message.hasPathRewritePolicy {
-            refuse("path_rewrite_policy", expected: "prefix_rewrite or regex_rewrite", got: "a policy")
+            refuse(
+                "path_rewrite_policy", expected: "prefix_rewrite or regex_rewrite", got: "a policy")
         }
         action.hashPolicy = message.hashPolicy.compactMap { policy in
             let source: HashPolicy.Source
@@ -408,7 +412,8 @@ extension Decoding {
             if policy.backoffBase == .zero {
                 refuse("retry_back_off.base_interval", expected: "more than 0s", got: "0s")
             }
-            policy.backoffCap = message.retryBackOff.hasMaxInterval
+            policy.backoffCap =
+                message.retryBackOff.hasMaxInterval
                 ? duration(message.retryBackOff.maxInterval, "retry_back_off.max_interval")
                 : policy.backoffBase * 10
             if policy.backoffCap < policy.backoffBase {
@@ -430,7 +435,8 @@ extension Decoding {
                         == "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
                     let config = at.parse(
                         opened,
-                        as: Envoy_Extensions_Retry_Priority_PreviousPriorities_V3_PreviousPrioritiesConfig
+                        as:
+                            Envoy_Extensions_Retry_Priority_PreviousPriorities_V3_PreviousPrioritiesConfig
                             .self)
                 else {
                     at.remark("", "\(opened.type) is ignored")

@@ -326,7 +326,8 @@ extension Decoding {
             case "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext":
                 guard
                     let message = at.parse(
-                        opened, as: Envoy_Extensions_TransportSockets_Tls_V3_UpstreamTlsContext.self)
+                        opened, as: Envoy_Extensions_TransportSockets_Tls_V3_UpstreamTlsContext.self
+                    )
                 else { return .plaintext }
                 at.requireWhole(message)
                 if message.autoSniSanValidation {

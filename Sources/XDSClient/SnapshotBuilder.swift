@@ -12,8 +12,8 @@ internal import SwiftProtobuf
 // Make before break: CDS comes before the routes that follow from it. A cluster that is taken away
 // stays while a listener or a route table in force names it.
 //
-// What did not change keeps its generation: the bytes are compared, for servers send everything
-// again with a new version. That nothing comes, or a stream begins anew, changes nothing here.
+// A generation is a hash of the resource's bytes: servers send everything again with a new version, and
+// two control planes that give the same bytes give the same resource. That nothing comes, or a stream begins anew, changes nothing here.
 
 /// Builds snapshots of one control plane's resources together with the static ones.
 public struct SnapshotBuilder: Sendable {
@@ -39,8 +39,8 @@ public struct SnapshotBuilder: Sendable {
     private var listenersInForce: [String: Listener] = [:]
     private var routesInForce: [String: RouteConfiguration] = [:]
     private var secretsInForce: [String: Secret] = [:]
-    private var generation: UInt64 = 1 << 32
     private var number: UInt64 = 0
+    private var replaced: Set<String> = []
     private var isDirty = true
     private var lastRemarks: [String] = []
 
@@ -124,6 +124,13 @@ public struct SnapshotBuilder: Sendable {
         return names
     }
 
+    /// EDS names of clusters that were replaced since the last call: servers hold their answer back until
+    /// they are asked again.
+    public mutating func takeReplacedClusters() -> Set<String> {
+        defer { replaced = [] }
+        return replaced
+    }
+
     /// What waits, and for what, in words; sorted.
     public var warming: [String] {
         var words: [String] = []
@@ -190,7 +197,7 @@ public struct SnapshotBuilder: Sendable {
         _ type: ResourceType, _ resource: RawResource, _ provenance: Provenance,
         _ decoding: inout Decoding
     ) -> String {
-        generation += 1
+        let generation = ContentHash.of(resource.value)
         switch type {
         case .cluster:
             guard let message = decoding.message(resource, Envoy_Config_Cluster_V3_Cluster.self)
@@ -202,13 +209,16 @@ public struct SnapshotBuilder: Sendable {
             value.generation = generation
             value.endpoints.generation = generation
             value.provenance = provenance
+            if clusters[message.name] != nil { value.serviceName.map { _ = replaced.insert($0) } }
             clusters[message.name] = Held(value: value, bytes: resource.value)
             return message.name
         case .endpoint:
             let message = decoding.message(
                 resource, Envoy_Config_Endpoint_V3_ClusterLoadAssignment.self)
             guard let message else { return resource.name }
-            if endpoints[message.clusterName]?.bytes == resource.value { return message.clusterName }
+            if endpoints[message.clusterName]?.bytes == resource.value {
+                return message.clusterName
+            }
             var value = decoding.endpoints(message)
             if !decoding.problems.isEmpty { return message.clusterName }
             value.generation = generation
@@ -225,7 +235,8 @@ public struct SnapshotBuilder: Sendable {
             value.name = name
             value.generation = generation
             value.provenance = provenance
-            if listeners.updateValue(Held(value: value, bytes: resource.value), forKey: name) == nil,
+            if listeners.updateValue(Held(value: value, bytes: resource.value), forKey: name)
+                == nil,
                 !listenerOrder.contains(name)
             {
                 listenerOrder.append(name)

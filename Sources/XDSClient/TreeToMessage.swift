@@ -69,7 +69,8 @@ struct TreeToMessage {
         switch schema.messages[message].form {
         case .any: writeAny(node, message)
         case .duration: writeDuration(node)
-        case .timestamp: refuse(node, expected: "nothing (a time is not read here)", got: word(node))
+        case .timestamp:
+            refuse(node, expected: "nothing (a time is not read here)", got: word(node))
         case .structure: writeStruct(node)
         case .value: writeValue(node)
         case .list: writeList(node)
@@ -350,7 +351,8 @@ struct TreeToMessage {
             tag(field.number, field.type == .uint32 ? 0 : 5)
             if field.type == .uint32 { varint(UInt64(value)) } else { fixed(UInt64(value), 4) }
         case .uint64, .fixed64:
-            guard let value = integer(node).flatMap(UInt64.init(exactly:)) ?? UInt64(tree.text(node))
+            guard
+                let value = integer(node).flatMap(UInt64.init(exactly:)) ?? UInt64(tree.text(node))
             else { return refuse(node, field) }
             tag(field.number, field.type == .uint64 ? 0 : 1)
             if field.type == .uint64 { varint(value) } else { fixed(value, 8) }
@@ -456,7 +458,9 @@ struct TreeToMessage {
     private mutating func writeDuration(_ node: NodeIndex) {
         if kind(node) == .map {
             for (name, number) in [("seconds", UInt32(1)), ("nanos", UInt32(2))] {
-                let value = name == "seconds" ? tree.value(of: "seconds", in: node)
+                let value =
+                    name == "seconds"
+                    ? tree.value(of: "seconds", in: node)
                     : tree.value(of: "nanos", in: node)
                 guard let value else { continue }
                 guard let count = integer(tree.resolved(value)) else {
@@ -468,7 +472,8 @@ struct TreeToMessage {
             }
             return
         }
-        guard kind(node) == .scalar, let (seconds, nanos) = DurationText.parse(tree.text(node)) else {
+        guard kind(node) == .scalar, let (seconds, nanos) = DurationText.parse(tree.text(node))
+        else {
             refuse(node, expected: "a duration such as 0.25s", got: word(node))
             return
         }

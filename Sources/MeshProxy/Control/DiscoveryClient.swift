@@ -61,11 +61,16 @@ final class DiscoveryClient {
             count: discovery.controlPlanes.count, timeout: bootstrap.settings.controlPlaneTimeout,
             returnHold: bootstrap.settings.controlPlaneReturnHold, random: loop.random.split(),
             now: loop.now)
+        var expected: Set<ResourceType> = []
+        if bootstrap.wantsCDS { expected.insert(.cluster) }
+        if bootstrap.wantsLDS { expected.insert(.listener) }
         for config in discovery.controlPlanes {
             let session = XDSSession(
                 variant: discovery.delta ? .incremental : .stateOfTheWorld, node: bootstrap.node,
                 nodeOnFirstMessageOnly: discovery.setNodeOnFirstMessageOnly)
-            let builder = SnapshotBuilder(staticResources: bootstrap.staticResources)
+            let builder = SnapshotBuilder(
+                staticResources: bootstrap.staticResources, source: config.cluster,
+                expected: expected)
             planes.append(Plane(config: config, session: session, builder: builder))
         }
         timer = LoopTimer(loop.timers) { [unowned self] in step() }
@@ -171,8 +176,7 @@ final class DiscoveryClient {
         if !update.controlPlane.isEmpty { plane.identifier = update.controlPlane }
         let rejections = plane.builder.apply(
             type: update.type, resources: update.resources, removed: update.removed,
-            isFullSet: update.isFullSet, version: update.version, source: plane.config.cluster,
-            now: loop.wallClock)
+            isFullSet: update.isFullSet, version: update.version, now: loop.wallClock)
         plane.rejections[update.type] = rejections.map(\.description)
         for rejection in rejections {
             log.warning(
@@ -185,22 +189,17 @@ final class DiscoveryClient {
         counts[update.type] = count
         plane.stream?.send(
             plane.session.answer(
-                update, rejected: rejections.map { ($0.resource, $0.description) }))
+                update, rejected: rejections.map { ($0.name, $0.description) }))
         resubscribe(
             plane, again: update.type == .cluster ? plane.builder.takeReplacedClusters() : [])
         if let snapshot = plane.builder.takeSnapshot() {
             plane.latest = snapshot
             if set.inForce == index { publish(snapshot, plane.config.cluster) }
         }
-        if plane.builder.isComplete, hasAnswered(plane) {
+        if plane.builder.isComplete {
             set.becameComplete(index, now: loop.now)
         }
         step()
-    }
-
-    private func hasAnswered(_ plane: Plane) -> Bool {
-        (!bootstrap.wantsCDS || plane.session.hasAnswered(.cluster))
-            && (!bootstrap.wantsLDS || plane.session.hasAnswered(.listener))
     }
 
     private func resubscribe(_ plane: Plane, again: Set<String>) {
