@@ -236,8 +236,7 @@ extension Decoding {
             _ target: inout Duration
         ) {
             if !isSet { return }
-            target = duration(value, field)
-            if target == .zero { refuse(field, expected: "more than 0s", got: "0s") }
+            target = positive(value, field)
         }
         set(message.hasBaseHold, message.baseHold, "base_hold", &result.baseHold)
         set(message.hasMaxHold, message.maxHold, "max_hold", &result.maxHold)

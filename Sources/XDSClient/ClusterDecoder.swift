@@ -11,10 +11,7 @@ extension Decoding {
         cluster.metadata = metadata(message.metadata)
         cluster.discovery = discovery(message)
         if message.hasConnectTimeout {
-            cluster.connectTimeout = duration(message.connectTimeout, "connect_timeout")
-            if cluster.connectTimeout == .zero {
-                refuse("connect_timeout", expected: "more than 0s", got: "0s")
-            }
+            cluster.connectTimeout = positive(message.connectTimeout, "connect_timeout")
         }
         if message.hasLoadAssignment {
             cluster.endpoints = within("load_assignment") { $0.endpoints(message.loadAssignment) }
@@ -487,11 +484,8 @@ extension Decoding {
             refuse(expected: "timeout and interval", got: "not both")
             return nil
         }
-        probe.timeout = duration(message.timeout, "timeout")
-        probe.interval = duration(message.interval, "interval")
-        if probe.timeout == .zero || probe.interval == .zero {
-            refuse(expected: "timeout and interval above 0s", got: "0s")
-        }
+        probe.timeout = positive(message.timeout, "timeout")
+        probe.interval = positive(message.interval, "interval")
         probe.unhealthyThreshold = max(1, Int(message.unhealthyThreshold.value))
         probe.healthyThreshold = max(1, Int(message.healthyThreshold.value))
         if message.hasUnhealthyInterval {

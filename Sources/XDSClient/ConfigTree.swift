@@ -42,7 +42,7 @@ struct ConfigTree {
     private(set) var root: NodeIndex = -1
 
     /// Nodes that a walk may visit: generous for honest merge keys, final for bombs.
-    var walkBudget: Int { nodes.count * 16 + 1_000_000 }
+    var walkBudget: Int { nodes.count * 8 + 100_000 }
 
     private static let maxDepth = 128
 

@@ -164,6 +164,14 @@ struct Decoding {
         return .seconds(min(value.seconds, 3_000_000_000)) + .nanoseconds(Int64(value.nanos))
     }
 
+    mutating func positive(_ value: Google_Protobuf_Duration, _ field: String) -> Duration {
+        if value.seconds == 0, value.nanos == 0 {
+            refuse(field, expected: "more than 0s", got: "0s")
+            return .zero
+        }
+        return duration(value, field)
+    }
+
     mutating func port(_ value: UInt32, _ field: String) -> UInt16 {
         if let port = UInt16(exactly: value) { return port }
         refuse(field, expected: "a port up to 65535", got: "\(value)")

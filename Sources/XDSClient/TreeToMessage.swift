@@ -60,11 +60,7 @@ struct TreeToMessage {
 
     private mutating func writeContent(_ node: NodeIndex, _ message: Int) {
         let node = tree.resolved(node)
-        budget -= 1
-        if budget < 0 {
-            refuse(node, expected: "a text without aliases that multiply", got: "too many nodes")
-            return
-        }
+        if isOverBudget(node) { return }
         if schema.messages[message].isOpaque { return }
         switch schema.messages[message].form {
         case .any: writeAny(node, message)
@@ -97,8 +93,7 @@ struct TreeToMessage {
     private mutating func writeFields(
         _ map: NodeIndex, _ message: Int, _ seen: inout Seen, isMerged: Bool
     ) {
-        budget -= 1
-        if budget < 0 { return }
+        if isOverBudget(map) { return }
         let first = schema.messages[message].fields.lowerBound
         var merge: NodeIndex = -1
         var key = tree.nodes[Int(map)].child
@@ -516,8 +511,7 @@ struct TreeToMessage {
     }
 
     private mutating func writeValue(_ node: NodeIndex) {
-        budget -= 1
-        if budget < 0 { return }
+        if isOverBudget(node) { return }
         switch kind(node) {
         case .map:
             let start = open(5)
@@ -610,6 +604,15 @@ struct TreeToMessage {
             let text = tree.text(node)
             return text.count > 60 ? "\"\(text.prefix(60))…\"" : "\"\(text)\""
         }
+    }
+
+    /// Counts a visit. What is over the budget is said once, and nothing is written from there on.
+    private mutating func isOverBudget(_ node: NodeIndex) -> Bool {
+        budget -= 1
+        if budget == -1 {
+            refuse(node, expected: "a text without aliases that multiply", got: "too many nodes")
+        }
+        return budget < 0
     }
 
     private mutating func refuse(_ node: NodeIndex, _ field: FieldSchema) {
