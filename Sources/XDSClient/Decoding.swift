@@ -316,7 +316,7 @@ struct Decoding {
                 return nil
             }
             do {
-                _ = try Regex(message.regex)
+                _ = try LinearRegex(message.regex)
             } catch {
                 at.refuse("regex", expected: "a regular expression", got: "\"\(message.regex)\"")
                 return nil

@@ -50,6 +50,8 @@ final class Exchange: UpstreamCaller {
     private var responseHasBegun = false
     private var responseIsComplete = false
     private var isFinished = true
+    /// Which of the requests that this object has served in turn.
+    private var life: UInt64 = 0
 
     private var log = AccessLogRecord()
     private var began = Instant.zero
@@ -75,6 +77,7 @@ final class Exchange: UpstreamCaller {
         request = head
         requestIsComplete = endStream
         isFinished = false
+        life &+= 1
         began = worker.loop.now
         let manager = downstream.manager
         manager.metrics.requestBegan()
@@ -280,16 +283,36 @@ final class Exchange: UpstreamCaller {
         reply(.upstreamFailed(failure, connected: progress != .unsent))
     }
 
+    /// A place in the retry budget has become free for this exchange.
+    func retryAdmitted() {
+        holdsRetryBudget = true
+        attemptTimer?.stop()
+        cluster?.metrics.retried()
+        // Not from inside the call that ended the other retry; by then this one may be over.
+        let life = life
+        worker.loop.atTurnEnd(
+            Deferred { [weak self] in
+                if let self, self.life == life { attempt() }
+            })
+    }
+
     /// - Returns: whether another attempt has been arranged.
     private func tryAgain(_ evidence: RetryState.Evidence, canReplay: Bool) -> Bool {
         guard let cluster else { return false }
+        // A transport failure's retry waits for its place in the budget; a response's is given up.
+        var mayWait = false
+        if case .transport = evidence { mayWait = true }
         let decision = retry?.decide(
             evidence, now: worker.loop.now, canReplay: canReplay, random: &worker.random
         ) {
             if !holdsRetryBudget { holdsRetryBudget = cluster.admitRetry() }
-            return holdsRetryBudget
+            return holdsRetryBudget || mayWait
         }
         switch decision {
+        case .retry where !holdsRetryBudget:
+            startAttemptTimer(at: worker.loop.now + Exchange.longestBudgetWait, .budget)
+            cluster.waitForRetry(self)
+            return true
         case nil:
             return false
         case .giveUp(let refusal):
@@ -458,6 +481,7 @@ final class Exchange: UpstreamCaller {
     private func finish() {
         if isFinished { return }
         isFinished = true
+        life &+= 1
         deadline?.stop()
         attemptTimer?.stop()
         idleTimer?.stop()
@@ -465,6 +489,7 @@ final class Exchange: UpstreamCaller {
         pool?.stopWaiting(self)
         releaseHost(.neutral)
         if let cluster {
+            if retry != nil, !holdsRetryBudget { cluster.stopWaitingForRetry(self) }
             cluster.releaseRequest()
             if holdsRetryBudget { cluster.releaseRetry() }
         }
@@ -570,8 +595,11 @@ final class Exchange: UpstreamCaller {
     // MARK: Time
 
     private enum AttemptTimer {
-        case perTry, retry
+        case perTry, retry, budget
     }
+    /// How long a retry waits for others to make room in the budget.
+    private static let longestBudgetWait = Duration.seconds(2)
+
     private var attemptTimerMeans = AttemptTimer.perTry
 
     private func requestEnded() {
@@ -608,6 +636,10 @@ final class Exchange: UpstreamCaller {
         switch attemptTimerMeans {
         case .retry:
             attempt()
+        case .budget:
+            cluster?.stopWaitingForRetry(self)
+            log.flags.insert(.upstreamOverflow)
+            reply(.overflow("retry budget"))
         case .perTry:
             cluster?.metrics.perTryTimedOut()
             noteAttempt("try-timeout")

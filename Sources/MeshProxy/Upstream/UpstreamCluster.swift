@@ -19,6 +19,8 @@ final class UpstreamCluster {
     private let sessions = TLSSessionCache()
     /// The region that counts as near: that of the best priority.
     private var nearRegion: String?
+    /// Retries that wait for others to end, first come first served.
+    private var retriesWaiting: [Exchange] = []
     /// Endpoints of which a failure was reported and no success since.
     private var failing: Set<SocketAddress> = []
 
@@ -171,6 +173,20 @@ final class UpstreamCluster {
 
     func releaseRetry() {
         retries.ended()
+        guard !retriesWaiting.isEmpty, retries.begin(activeRequests: breaker.requests) else {
+            return
+        }
+        retriesWaiting.removeFirst().retryAdmitted()
+    }
+
+    /// The budget is spent: the exchange hears `retryAdmitted` when it is its turn.
+    func waitForRetry(_ exchange: Exchange) {
+        retriesWaiting.append(exchange)
+    }
+
+    func stopWaitingForRetry(_ exchange: Exchange) {
+        if retriesWaiting.isEmpty { return }
+        retriesWaiting.removeAll { $0 === exchange }
     }
 
     // MARK: Connections
