@@ -121,6 +121,7 @@ private func readKey(
     _ pem: [UInt8], _ password: [UInt8]?, _ what: String
 ) throws(TLSConfigurationError) -> OpaquePointer {
     var key: OpaquePointer?
+    var wantedPassword = false
     let problem = withPEM(pem) { bio -> String? in
         if let password {
             var text = password + [0]
@@ -129,11 +130,11 @@ private func readKey(
             }
             for index in text.indices { text[index] = 0 }
         } else {
-            key = PEM_read_bio_PrivateKey(bio, nil, refusePassword, nil)
+            key = PEM_read_bio_PrivateKey(bio, nil, refusePassword, &wantedPassword)
         }
         if key != nil { return nil }
         let error = OpenSSLError()
-        if error.reason == PEM_R_BAD_PASSWORD_READ {
+        if wantedPassword {
             return "found an encrypted one and no password"
         }
         if error.reason == PEM_R_NO_START_LINE || error.words.isEmpty
@@ -159,8 +160,11 @@ private func withPEM<R>(_ pem: [UInt8], _ body: (OpaquePointer?) -> R) -> R {
     }
 }
 
-/// Without it OpenSSL would ask at the terminal.
+/// Without it OpenSSL would ask at the terminal. Notes in `data`, a `Bool`, that it was called.
 private func refusePassword(
     _ buffer: UnsafeMutablePointer<CChar>?, _ size: Int32, _ isWriting: Int32,
     _ data: UnsafeMutableRawPointer?
-) -> Int32 { -1 }
+) -> Int32 {
+    data?.assumingMemoryBound(to: Bool.self).pointee = true
+    return -1
+}
