@@ -18,6 +18,8 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
     private(set) var stream: (any ByteStream)?
     private var codec: (any HTTPConnection)?
     private var exchanges = StreamTable<Exchange>()
+    /// The first bytes, while they may yet become either protocol's.
+    private var undecided = ByteBuffer()
     private var isDirty = false
     private var idleTimer: LoopTimer?
     private var drainTimer: LoopTimer?
@@ -62,8 +64,21 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
     }
 
     func streamReceived(_ bytes: Span<UInt8>) {
-        if codec == nil { makeCodec(http2: DownstreamConnection.beginsLikeHTTP2(bytes)) }
         manager.metrics.received(bytes.count)
+        guard codec == nil else {
+            take(bytes)
+            return
+        }
+        undecided.append(bytes)
+        let verdict = undecided.withBytes { DownstreamConnection.beginsLikeHTTP2($0.span) }
+        guard let isHTTP2 = verdict else { return }
+        makeCodec(http2: isHTTP2)
+        var first = ByteBuffer()
+        swap(&first, &undecided)
+        first.withBytes { take($0.span) }
+    }
+
+    private func take(_ bytes: Span<UInt8>) {
         codec?.receive(bytes)
         takeEvents()
         markDirty()
@@ -167,7 +182,10 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
         isDirty = false
         // A response that ended may have let the next pipelined request in.
         takeEvents()
-        guard let codec, let stream else { return }
+        guard let codec, let stream else {
+            if hasEnded, self.stream != nil { close() }
+            return
+        }
         if codec.hasOutput {
             worker.clusters.flush(codec, to: stream) { manager.metrics.sent($0) }
         }
@@ -207,11 +225,12 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
     }
 
     /// RFC 9113 §3.4: the client's connection preface begins like this and no HTTP/1 request does.
-    private static func beginsLikeHTTP2(_ bytes: Span<UInt8>) -> Bool {
+    /// - Returns: `nil` while there are too few bytes to tell.
+    private static func beginsLikeHTTP2(_ bytes: Span<UInt8>) -> Bool? {
         let preface: StaticString = "PRI * HTTP/2.0"
         let count = min(bytes.count, preface.utf8CodeUnitCount)
         for index in 0..<count where bytes[index] != preface.utf8Start[index] { return false }
-        return count >= 3
+        return count >= 3 ? true : nil
     }
 
     private func takeEvents() {
