@@ -188,6 +188,9 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
         }
         if codec.hasOutput {
             worker.clusters.flush(codec, to: stream) { manager.metrics.sent($0) }
+            // That the codec has room again is news which only comes now.
+            takeEvents()
+            guard self.codec != nil, self.stream != nil else { return }
         }
         if codec.wantsInput {
             stream.resumeReading(.codecFull)

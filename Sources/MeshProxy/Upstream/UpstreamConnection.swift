@@ -118,6 +118,7 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
         pool?.received(bytes.count)
         codec.receive(bytes)
         takeEvents()
+        markDirty()
     }
 
     func streamReceivedEnd() {
@@ -137,8 +138,14 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
 
     func turnEnded() {
         isDirty = false
+        takeEvents()
         guard let codec, let stream else { return }
-        if codec.hasOutput { pool?.flush(codec, to: stream) }
+        if codec.hasOutput {
+            pool?.flush(codec, to: stream)
+            // That the codec has room again is news which only comes now.
+            takeEvents()
+            guard self.codec != nil, self.stream != nil else { return }
+        }
         if codec.wantsInput {
             stream.resumeReading(.codecFull)
         } else {
@@ -158,7 +165,9 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
     }
 
     private func takeEvents() {
+        var isNews = false
         while let event = codec?.nextEvent() {
+            isNews = true
             switch event {
             case .head(let id, let head, let end):
                 let caller = ended(id, end)
@@ -191,8 +200,7 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
                 return
             }
         }
-        markDirty()
-        settle()
+        if isNews { settle() }
     }
 
     /// The caller of a stream, which is forgotten if its response ends here.
