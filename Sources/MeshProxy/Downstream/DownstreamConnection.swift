@@ -112,7 +112,14 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
         guard let codec, let stream else { return true }
         let roomInside = codec.sendBody(bytes, on: id, endStream: endStream)
         markDirty()
-        return roomInside && stream.queuedBytes < DownstreamConnection.writeLimit
+        return roomInside && stream.queuedBytes <= DownstreamConnection.writeLimit
+    }
+
+    /// Whether what waits for this exchange's client is within bounds.
+    func hasRoom(on id: StreamID) -> Bool {
+        guard let codec, let stream else { return true }
+        return codec.queuedBytes(on: id) <= DownstreamConnection.writeLimit
+            && stream.queuedBytes <= DownstreamConnection.writeLimit
     }
 
     func sendTrailers(_ trailers: MessageHead, on id: StreamID) {

@@ -153,7 +153,7 @@ final class Exchange: UpstreamCaller {
     }
 
     func downstreamDrained() {
-        guard let upstream, owedToUpstream > 0 else { return }
+        guard let upstream, owedToUpstream > 0, downstream?.hasRoom(on: id) ?? true else { return }
         upstream.consumed(owedToUpstream, on: upstreamID)
         owedToUpstream = 0
     }
@@ -385,7 +385,7 @@ final class Exchange: UpstreamCaller {
     }
 
     func upstreamDrained() {
-        guard owedToDownstream > 0 else { return }
+        guard let upstream, owedToDownstream > 0, upstream.hasRoom(on: upstreamID) else { return }
         downstream?.consumed(owedToDownstream, on: id)
         owedToDownstream = 0
     }

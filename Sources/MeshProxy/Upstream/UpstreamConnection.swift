@@ -70,7 +70,14 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
         guard let codec, let stream else { return true }
         let roomInside = codec.sendBody(bytes, on: id, endStream: endStream)
         markDirty()
-        return roomInside && stream.queuedBytes < UpstreamConnection.writeLimit
+        return roomInside && stream.queuedBytes <= UpstreamConnection.writeLimit
+    }
+
+    /// Whether what waits for this exchange's endpoint is within bounds.
+    func hasRoom(on id: StreamID) -> Bool {
+        guard let codec, let stream else { return true }
+        return codec.queuedBytes(on: id) <= UpstreamConnection.writeLimit
+            && stream.queuedBytes <= UpstreamConnection.writeLimit
     }
 
     func sendTrailers(_ trailers: MessageHead, on id: StreamID) {
