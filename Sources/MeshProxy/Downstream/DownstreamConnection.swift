@@ -140,7 +140,7 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
     /// The exchange is over, in whichever way.
     func finished(_ id: StreamID) {
         exchanges.remove(id)
-        if exchanges.isEmpty { restIdle() }
+        if exchanges.isEmpty, stream != nil { restIdle() }
         markDirty()
     }
 

@@ -148,7 +148,6 @@ final class Exchange: UpstreamCaller {
     func downstreamClosed() {
         log.flags.insert(.downstreamConnectionTermination)
         log.details = "downstream_remote_disconnect"
-        downstream = nil
         finish()
     }
 
