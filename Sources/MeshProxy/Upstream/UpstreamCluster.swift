@@ -19,6 +19,8 @@ final class UpstreamCluster {
     private let sessions = TLSSessionCache()
     /// The region that counts as near: that of the best priority.
     private var nearRegion: String?
+    /// It is gone from the configuration; exchanges that still retry keep no connection behind.
+    private var isDrained = false
     /// Endpoints of which a failure was reported and no success since.
     private var failing: Set<SocketAddress> = []
 
@@ -76,6 +78,7 @@ final class UpstreamCluster {
     }
 
     func drain() {
+        isDrained = true
         for host in balancer.hosts {
             pools(of: host)?.drain()
             host.attachment = nil
@@ -190,7 +193,11 @@ final class UpstreamCluster {
             pools = HostPools()
             host.attachment = pools
         }
-        return pools.pool(version) { UpstreamPool(cluster: self, host: host, version: version) }
+        return pools.pool(version) {
+            let pool = UpstreamPool(cluster: self, host: host, version: version)
+            if isDrained || host.isRemoved { pool.drain() }
+            return pool
+        }
     }
 
     private func pools(of host: Host) -> HostPools? { host.attachment as? HostPools }

@@ -100,6 +100,11 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
 
     /// Takes no further request and closes when the open ones are done.
     func drain() {
+        guard codec != nil else {
+            // Those who wait for it are served first; the pool asks again then.
+            if pool?.waitingCount == 0 { close() }
+            return
+        }
         isDraining = true
         pool?.unlist(self)
         if callers.isEmpty { close() }
@@ -276,6 +281,7 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
     /// In order: nobody waits for anything.
     private func close() {
         guard let pool else { return }
+        let wasConnected = codec != nil
         self.pool = nil
         timer?.stop()
         timer = nil
@@ -283,7 +289,7 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
         stream?.close()
         stream = nil
         codec = nil
-        pool.closed(self, failure: nil, wasConnected: true)
+        pool.closed(self, failure: nil, wasConnected: wasConnected)
     }
 
     private func fail(_ failure: TransportFailure) {
