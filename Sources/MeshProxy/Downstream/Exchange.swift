@@ -217,8 +217,17 @@ final class Exchange: UpstreamCaller {
         let body = replay.count
         let endsNow = requestIsComplete && body == 0 && requestTrailers == nil
         guard let stream = connection.send(head, endStream: endsNow, for: self) else {
-            // It filled up since it was offered.
-            if let other = pool?.lease(for: self), other !== connection { leased(other) }
+            // It filled up since it was offered, or the request can't be sent this way at all.
+            guard let other = pool?.lease(for: self) else { return }
+            if other !== connection {
+                leased(other)
+            } else {
+                leaseFailed(
+                    UpstreamFailure(
+                        transport: TransportFailure(
+                            .exhausted, detail: "the request has no form on this connection"),
+                        unprocessed: true, overflow: true))
+            }
             return
         }
         upstream = connection
@@ -355,7 +364,7 @@ final class Exchange: UpstreamCaller {
         picked = nil
         upstream = nil
         // The old attempt is ended first: the next one may use the same connection.
-        if !endStream { connection?.reset(stream, .cancel) }
+        if !endStream || !requestIsComplete { connection?.reset(stream, .cancel) }
         if let pick { cluster.release(pick, .responded) }
         if !tryAgain(evidence, canReplay: canReplay) { reply(.upstreamStatus(head)) }
         return true
