@@ -45,6 +45,7 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
     /// Plaintext: begins at once. Over TLS it begins with `streamConnected`.
     func begin(with firstBytes: Span<UInt8>) {
         if manager.config.codec != .auto { makeCodec(http2: manager.config.codec == .http2) }
+        if manager.isDraining { drain() }
         if firstBytes.count > 0 { streamReceived(firstBytes) }
         restIdle()
     }
@@ -60,6 +61,7 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
         case .auto:
             if let name = tlsStream.negotiatedProtocol { makeCodec(http2: name == "h2") }
         }
+        if manager.isDraining { drain() }
         restIdle()
     }
 
@@ -163,23 +165,22 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
     // MARK: Draining
 
     /// Ends the connection gracefully: HTTP/2 in two steps with `drainTimeout` between them, so
-    /// that requests on their way are not lost; HTTP/1 with the next response.
+    /// that requests on their way are not lost; HTTP/1 with the next response, or after the same
+    /// time without a request.
     func drain() {
         if isDraining { return }
         isDraining = true
-        guard let codec else {
-            close()
-            return
-        }
-        codec.shutDown()
+        if isHTTP2 || !exchanges.isEmpty { codec?.shutDown() }
         markDirty()
+        let timer = LoopTimer(worker.loop.timers) { [unowned self] in drainTimePassed() }
+        timer.start(at: worker.loop.now + min(manager.config.drainTimeout, .seconds(1)))
+        drainTimer = timer
+    }
+
+    private func drainTimePassed() {
         if isHTTP2 {
-            let timer = LoopTimer(worker.loop.timers) { [unowned self] in
-                self.codec?.shutDown()
-                markDirty()
-            }
-            timer.start(at: worker.loop.now + min(manager.config.drainTimeout, .seconds(1)))
-            drainTimer = timer
+            codec?.shutDown()
+            markDirty()
         } else if exchanges.isEmpty {
             close()
         }
@@ -230,7 +231,7 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
             http2
             ? HTTP2Connection(role: .server, limits: limits)
             : HTTP1Connection(role: .server, limits: limits, scheme: scheme)
-        if isDraining { codec?.shutDown() }
+        if isDraining, http2 { codec?.shutDown() }
         markDirty()
     }
 
@@ -247,6 +248,7 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
         while let event = codec?.nextEvent() {
             switch event {
             case .head(let id, let head, let end):
+                if isDraining, !isHTTP2 { codec?.shutDown() }
                 let exchange = worker.makeExchange()
                 exchanges.insert(exchange, at: id)
                 idleTimer?.stop()
