@@ -46,8 +46,8 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
     func begin(with firstBytes: Span<UInt8>) {
         if manager.config.codec != .auto { makeCodec(http2: manager.config.codec == .http2) }
         if manager.isDraining { drain() }
-        if firstBytes.count > 0 { streamReceived(firstBytes) }
         restIdle()
+        if firstBytes.count > 0 { streamReceived(firstBytes) }
     }
 
     // MARK: What the stream says
