@@ -8,7 +8,9 @@ import MeshConfig
 /// route's `retry_on` names, up to its number of retries, as Envoy reads those words.
 ///
 /// Neither applies when the body can't be sent again, when the response has begun to go to the client,
-/// when the deadline leaves no time, or when the cluster's retry budget is spent. The first retry of a
+/// when the deadline leaves no time, or when the cluster's retry budget is spent. Attempts that no
+/// endpoint began to process take nothing from the budget: repeating them adds no load, and when
+/// all local endpoints go at once every request in flight has to be repeated. The first retry of a
 /// transport failure goes out at once, for it goes elsewhere; others wait for a jittered back-off.
 struct RetryState {
     /// How far an attempt came before it failed.
@@ -88,13 +90,20 @@ struct RetryState {
             if let delay = backoff?.next(random: &random) { at = now + delay }
         }
         guard at < deadline else { return .giveUp(.deadline) }
-        guard beginRetry() else { return .giveUp(.budgetSpent) }
+        guard wasUnprocessed(evidence) || beginRetry() else { return .giveUp(.budgetSpent) }
         retries += 1
         return .retry(at: at)
     }
 
     private func isTransport(_ evidence: Evidence) -> Bool {
         if case .transport = evidence { true } else { false }
+    }
+
+    private func wasUnprocessed(_ evidence: Evidence) -> Bool {
+        switch evidence {
+        case .transport(_, .unsent), .transport(_, .refused): true
+        default: false
+        }
     }
 
     private func isAlwaysRetried(_ evidence: Evidence) -> Bool {

@@ -1,4 +1,4 @@
-internal import EventLoop
+public import EventLoop
 internal import Glibc
 public import MeshBase
 
@@ -150,6 +150,13 @@ public final class SimulatedNetwork {
 
     /// Bytes taken by simulated kernels and not yet read.
     public var bytesInFlight: Int { sockets.values.reduce(0) { $0 + $1.unreadBytes } }
+
+    /// Calls `body` with the handler of every stream that is open, by order of making.
+    public func visitHandlers(_ body: (any ByteStreamHandler) -> Void) {
+        for number in sockets.keys.sorted() {
+            if let handler = sockets[number]?.stream?.handler { body(handler) }
+        }
+    }
 
     // MARK: Running
 

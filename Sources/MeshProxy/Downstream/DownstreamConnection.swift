@@ -18,6 +18,8 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
     private(set) var stream: (any ByteStream)?
     private var codec: (any HTTPConnection)?
     private var exchanges = StreamTable<Exchange>()
+    /// The first bytes, while they may yet become either protocol's.
+    private var undecided = ByteBuffer()
     private var isDirty = false
     private var idleTimer: LoopTimer?
     private var drainTimer: LoopTimer?
@@ -43,8 +45,9 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
     /// Plaintext: begins at once. Over TLS it begins with `streamConnected`.
     func begin(with firstBytes: Span<UInt8>) {
         if manager.config.codec != .auto { makeCodec(http2: manager.config.codec == .http2) }
-        if firstBytes.count > 0 { streamReceived(firstBytes) }
+        if manager.isDraining { drain() }
         restIdle()
+        if firstBytes.count > 0 { streamReceived(firstBytes) }
     }
 
     // MARK: What the stream says
@@ -58,12 +61,26 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
         case .auto:
             if let name = tlsStream.negotiatedProtocol { makeCodec(http2: name == "h2") }
         }
+        if manager.isDraining { drain() }
         restIdle()
     }
 
     func streamReceived(_ bytes: Span<UInt8>) {
-        if codec == nil { makeCodec(http2: DownstreamConnection.beginsLikeHTTP2(bytes)) }
         manager.metrics.received(bytes.count)
+        guard codec == nil else {
+            take(bytes)
+            return
+        }
+        undecided.append(bytes)
+        let verdict = undecided.withBytes { DownstreamConnection.beginsLikeHTTP2($0.span) }
+        guard let isHTTP2 = verdict else { return }
+        makeCodec(http2: isHTTP2)
+        var first = ByteBuffer()
+        swap(&first, &undecided)
+        first.withBytes { take($0.span) }
+    }
+
+    private func take(_ bytes: Span<UInt8>) {
         codec?.receive(bytes)
         takeEvents()
         markDirty()
@@ -97,7 +114,14 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
         guard let codec, let stream else { return true }
         let roomInside = codec.sendBody(bytes, on: id, endStream: endStream)
         markDirty()
-        return roomInside && stream.queuedBytes < DownstreamConnection.writeLimit
+        return roomInside && stream.queuedBytes <= DownstreamConnection.writeLimit
+    }
+
+    /// Whether what waits for this exchange's client is within bounds.
+    func hasRoom(on id: StreamID) -> Bool {
+        guard let codec, let stream else { return true }
+        return codec.queuedBytes(on: id) <= DownstreamConnection.writeLimit
+            && stream.queuedBytes <= DownstreamConnection.writeLimit
     }
 
     func sendTrailers(_ trailers: MessageHead, on id: StreamID) {
@@ -118,7 +142,7 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
     /// The exchange is over, in whichever way.
     func finished(_ id: StreamID) {
         exchanges.remove(id)
-        if exchanges.isEmpty { restIdle() }
+        if exchanges.isEmpty, stream != nil { restIdle() }
         markDirty()
     }
 
@@ -141,23 +165,22 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
     // MARK: Draining
 
     /// Ends the connection gracefully: HTTP/2 in two steps with `drainTimeout` between them, so
-    /// that requests on their way are not lost; HTTP/1 with the next response.
+    /// that requests on their way are not lost; HTTP/1 with the next response, or after the same
+    /// time without a request.
     func drain() {
         if isDraining { return }
         isDraining = true
-        guard let codec else {
-            close()
-            return
-        }
-        codec.shutDown()
+        if isHTTP2 || !exchanges.isEmpty { codec?.shutDown() }
         markDirty()
+        let timer = LoopTimer(worker.loop.timers) { [unowned self] in drainTimePassed() }
+        timer.start(at: worker.loop.now + min(manager.config.drainTimeout, .seconds(1)))
+        drainTimer = timer
+    }
+
+    private func drainTimePassed() {
         if isHTTP2 {
-            let timer = LoopTimer(worker.loop.timers) { [unowned self] in
-                self.codec?.shutDown()
-                markDirty()
-            }
-            timer.start(at: worker.loop.now + min(manager.config.drainTimeout, .seconds(1)))
-            drainTimer = timer
+            codec?.shutDown()
+            markDirty()
         } else if exchanges.isEmpty {
             close()
         }
@@ -167,9 +190,15 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
         isDirty = false
         // A response that ended may have let the next pipelined request in.
         takeEvents()
-        guard let codec, let stream else { return }
+        guard let codec, let stream else {
+            if hasEnded, self.stream != nil { close() }
+            return
+        }
         if codec.hasOutput {
             worker.clusters.flush(codec, to: stream) { manager.metrics.sent($0) }
+            // That the codec has room again is news which only comes now.
+            takeEvents()
+            guard self.codec != nil, self.stream != nil else { return }
         }
         if codec.wantsInput {
             stream.resumeReading(.codecFull)
@@ -202,22 +231,24 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
             http2
             ? HTTP2Connection(role: .server, limits: limits)
             : HTTP1Connection(role: .server, limits: limits, scheme: scheme)
-        if isDraining { codec?.shutDown() }
+        if isDraining, http2 { codec?.shutDown() }
         markDirty()
     }
 
     /// RFC 9113 §3.4: the client's connection preface begins like this and no HTTP/1 request does.
-    private static func beginsLikeHTTP2(_ bytes: Span<UInt8>) -> Bool {
+    /// - Returns: `nil` while there are too few bytes to tell.
+    private static func beginsLikeHTTP2(_ bytes: Span<UInt8>) -> Bool? {
         let preface: StaticString = "PRI * HTTP/2.0"
         let count = min(bytes.count, preface.utf8CodeUnitCount)
         for index in 0..<count where bytes[index] != preface.utf8Start[index] { return false }
-        return count >= 3
+        return count >= 3 ? true : nil
     }
 
     private func takeEvents() {
         while let event = codec?.nextEvent() {
             switch event {
             case .head(let id, let head, let end):
+                if isDraining, !isHTTP2 { codec?.shutDown() }
                 let exchange = worker.makeExchange()
                 exchanges.insert(exchange, at: id)
                 idleTimer?.stop()

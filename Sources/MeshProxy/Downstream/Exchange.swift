@@ -151,12 +151,11 @@ final class Exchange: UpstreamCaller {
     func downstreamClosed() {
         log.flags.insert(.downstreamConnectionTermination)
         log.details = "downstream_remote_disconnect"
-        downstream = nil
         finish()
     }
 
     func downstreamDrained() {
-        guard let upstream, owedToUpstream > 0 else { return }
+        guard let upstream, owedToUpstream > 0, downstream?.hasRoom(on: id) ?? true else { return }
         upstream.consumed(owedToUpstream, on: upstreamID)
         owedToUpstream = 0
     }
@@ -221,8 +220,17 @@ final class Exchange: UpstreamCaller {
         let body = replay.count
         let endsNow = requestIsComplete && body == 0 && requestTrailers == nil
         guard let stream = connection.send(head, endStream: endsNow, for: self) else {
-            // It filled up since it was offered.
-            if let other = pool?.lease(for: self), other !== connection { leased(other) }
+            // It filled up since it was offered, or the request can't be sent this way at all.
+            guard let other = pool?.lease(for: self) else { return }
+            if other !== connection {
+                leased(other)
+            } else {
+                leaseFailed(
+                    UpstreamFailure(
+                        transport: TransportFailure(
+                            .exhausted, detail: "the request has no form on this connection"),
+                        unprocessed: true, overflow: true))
+            }
             return
         }
         upstream = connection
@@ -301,15 +309,17 @@ final class Exchange: UpstreamCaller {
         guard let cluster else { return false }
         // A transport failure's retry waits for its place in the budget; a response's is given up.
         var mayWait = false
+        var mustWait = false
         if case .transport = evidence { mayWait = true }
         let decision = retry?.decide(
             evidence, now: worker.loop.now, canReplay: canReplay, random: &worker.random
         ) {
             if !holdsRetryBudget { holdsRetryBudget = cluster.admitRetry() }
+            mustWait = !holdsRetryBudget && mayWait
             return holdsRetryBudget || mayWait
         }
         switch decision {
-        case .retry where !holdsRetryBudget:
+        case .retry where mustWait:
             startAttemptTimer(at: worker.loop.now + Exchange.longestBudgetWait, .budget)
             cluster.waitForRetry(self)
             return true
@@ -379,7 +389,7 @@ final class Exchange: UpstreamCaller {
         picked = nil
         upstream = nil
         // The old attempt is ended first: the next one may use the same connection.
-        if !endStream { connection?.reset(stream, .cancel) }
+        if !endStream || !requestIsComplete { connection?.reset(stream, .cancel) }
         if let pick { cluster.release(pick, .responded) }
         if !tryAgain(evidence, canReplay: canReplay) { reply(.upstreamStatus(head)) }
         return true
@@ -408,7 +418,7 @@ final class Exchange: UpstreamCaller {
     }
 
     func upstreamDrained() {
-        guard owedToDownstream > 0 else { return }
+        guard let upstream, owedToDownstream > 0, upstream.hasRoom(on: upstreamID) else { return }
         downstream?.consumed(owedToDownstream, on: id)
         owedToDownstream = 0
     }

@@ -11,7 +11,7 @@ final class HTTPManager {
     private let slot: RouteSlot
     private let logs: [AccessLogWriter]
     private var connections: [ObjectIdentifier: DownstreamConnection] = [:]
-    private var isDraining = false
+    private(set) var isDraining = false
     let serverName: HeaderText
 
     init(

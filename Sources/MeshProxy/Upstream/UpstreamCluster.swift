@@ -21,6 +21,8 @@ final class UpstreamCluster {
     private var nearRegion: String?
     /// Retries that wait for others to end, first come first served.
     private var retriesWaiting: [Exchange] = []
+    /// It is gone from the configuration; exchanges that still retry keep no connection behind.
+    private var isDrained = false
     /// Endpoints of which a failure was reported and no success since.
     private var failing: Set<SocketAddress> = []
 
@@ -78,6 +80,7 @@ final class UpstreamCluster {
     }
 
     func drain() {
+        isDrained = true
         for host in balancer.hosts {
             pools(of: host)?.drain()
             host.attachment = nil
@@ -206,7 +209,11 @@ final class UpstreamCluster {
             pools = HostPools()
             host.attachment = pools
         }
-        return pools.pool(version) { UpstreamPool(cluster: self, host: host, version: version) }
+        return pools.pool(version) {
+            let pool = UpstreamPool(cluster: self, host: host, version: version)
+            if isDrained || host.isRemoved { pool.drain() }
+            return pool
+        }
     }
 
     private func pools(of host: Host) -> HostPools? { host.attachment as? HostPools }

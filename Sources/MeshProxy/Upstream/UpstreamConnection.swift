@@ -70,7 +70,14 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
         guard let codec, let stream else { return true }
         let roomInside = codec.sendBody(bytes, on: id, endStream: endStream)
         markDirty()
-        return roomInside && stream.queuedBytes < UpstreamConnection.writeLimit
+        return roomInside && stream.queuedBytes <= UpstreamConnection.writeLimit
+    }
+
+    /// Whether what waits for this exchange's endpoint is within bounds.
+    func hasRoom(on id: StreamID) -> Bool {
+        guard let codec, let stream else { return true }
+        return codec.queuedBytes(on: id) <= UpstreamConnection.writeLimit
+            && stream.queuedBytes <= UpstreamConnection.writeLimit
     }
 
     func sendTrailers(_ trailers: MessageHead, on id: StreamID) {
@@ -93,6 +100,11 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
 
     /// Takes no further request and closes when the open ones are done.
     func drain() {
+        guard codec != nil else {
+            // Those who wait for it are served first; the pool asks again then.
+            if pool?.waitingCount == 0 { close() }
+            return
+        }
         isDraining = true
         pool?.unlist(self)
         if callers.isEmpty { close() }
@@ -118,6 +130,7 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
         pool?.received(bytes.count)
         codec.receive(bytes)
         takeEvents()
+        markDirty()
     }
 
     func streamReceivedEnd() {
@@ -137,8 +150,14 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
 
     func turnEnded() {
         isDirty = false
+        takeEvents()
         guard let codec, let stream else { return }
-        if codec.hasOutput { pool?.flush(codec, to: stream) }
+        if codec.hasOutput {
+            pool?.flush(codec, to: stream)
+            // That the codec has room again is news which only comes now.
+            takeEvents()
+            guard self.codec != nil, self.stream != nil else { return }
+        }
         if codec.wantsInput {
             stream.resumeReading(.codecFull)
         } else {
@@ -158,7 +177,9 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
     }
 
     private func takeEvents() {
+        var isNews = false
         while let event = codec?.nextEvent() {
+            isNews = true
             switch event {
             case .head(let id, let head, let end):
                 let caller = ended(id, end)
@@ -191,8 +212,7 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
                 return
             }
         }
-        markDirty()
-        settle()
+        if isNews { settle() }
     }
 
     /// The caller of a stream, which is forgotten if its response ends here.
@@ -261,6 +281,7 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
     /// In order: nobody waits for anything.
     private func close() {
         guard let pool else { return }
+        let wasConnected = codec != nil
         self.pool = nil
         timer?.stop()
         timer = nil
@@ -268,7 +289,7 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
         stream?.close()
         stream = nil
         codec = nil
-        pool.closed(self, failure: nil, wasConnected: true)
+        pool.closed(self, failure: nil, wasConnected: wasConnected)
     }
 
     private func fail(_ failure: TransportFailure) {

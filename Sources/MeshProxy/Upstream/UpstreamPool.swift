@@ -52,7 +52,7 @@ final class UpstreamPool {
         waiting.removeAll { $0 === caller }
     }
 
-    /// Lets open exchanges finish and takes no new ones.
+    /// Lets exchanges finish, those that wait for a connection too, and keeps no connection after.
     func drain() {
         isClosed = true
         for connection in connections.values { connection.drain() }
@@ -121,7 +121,7 @@ final class UpstreamPool {
     func received(_ count: Int) { cluster.received(count) }
 
     func list(_ connection: UpstreamConnection) {
-        if !serveWaiting(on: connection) { return }
+        if !serveWaiting(on: connection) || isClosed { return }
         if !connection.isListed {
             connection.isListed = true
             listed.append(connection)
@@ -137,11 +137,8 @@ final class UpstreamPool {
     func connected(_ connection: UpstreamConnection) {
         connecting -= 1
         cluster.connected(host)
-        if isClosed {
-            connection.drain()
-            return
-        }
         list(connection)
+        if isClosed { connection.drain() }
         connectIfNeeded()
     }
 
@@ -156,7 +153,10 @@ final class UpstreamPool {
             return
         }
         connecting -= 1
-        guard let failure else { return }
+        guard let failure else {
+            connectIfNeeded()
+            return
+        }
         let failed = waiting
         waiting = []
         for caller in failed {
