@@ -113,6 +113,11 @@ public final class LinearRegex {
         run(text, from: 0, anchored: true, wholeText: true, slotCount: 0)
     }
 
+    /// Whether any part of `text` matches.
+    public func matchesPart(of text: UnsafeBufferPointer<UInt8>) -> Bool {
+        run(text, from: 0, anchored: false, wholeText: false, slotCount: 0)
+    }
+
     /// Replaces every match, as RE2's `GlobalReplace`: in `substitution`, `\0` to `\9` stand for
     /// groups and `\\` for a backslash.
     /// - Returns: `nil` when nothing matched.
@@ -210,7 +215,13 @@ public final class LinearRegex {
                 LinearRegex.follow(
                     0, position, text, program, &current, step, &trail, slotCount)
             }
-            if current.places.isEmpty { return matched }
+            if current.places.isEmpty {
+                if matched || anchored || position == text.count { return matched }
+                // An assertion failed here; it may hold further on.
+                position += 1
+                step += 1
+                continue
+            }
             next.places.removeAll(keepingCapacity: true)
             next.slots.removeAll(keepingCapacity: true)
             step += 1

@@ -124,7 +124,7 @@ final class Worker {
     // MARK: What listeners are made with
 
     func makeManager(
-        _ config: HTTPConnectionManager, listener: Listener
+        _ config: HTTPConnectionManager, listener: ListenerMetrics
     ) throws -> HTTPManager {
         let slot: RouteSlot
         switch config.routes {
@@ -136,7 +136,7 @@ final class Worker {
         }
         return HTTPManager(
             config: config, slot: slot, logs: try config.accessLogs.map(makeLog),
-            metrics: metrics.http(config))
+            metrics: metrics.http(config), listener: listener)
     }
 
     func makeTLSContext(_ config: DownstreamTLS) throws -> TLSContext {

@@ -1,50 +1,261 @@
 import MeshBase
 import MeshConfig
+import Observability
 
-final class MetricsHub { func makeWorker() -> WorkerMetrics { WorkerMetrics() } }
+// What the shell counts, by the names of what happened. Each object below belongs to one worker (or
+// to the control loop) and holds the block that its increments go to; it gives the block back when
+// the last who counted with it is gone, so a cluster that was removed leaves with its last exchange.
+
+/// The metrics of all workers.
+final class MetricsHub: Sendable {
+    let registry: MetricsRegistry
+
+    init(seriesBudget: Int = 20_000) {
+        registry = MetricsRegistry(seriesBudget: seriesBudget)
+    }
+
+    func makeWorker() -> WorkerMetrics { WorkerMetrics(registry: registry) }
+}
+
+/// Where one worker gets its counters from.
 final class WorkerMetrics: Sendable {
-    func cluster(_ config: Cluster) -> ClusterMetrics { ClusterMetrics() }
-    func http(_ config: HTTPConnectionManager) -> HTTPMetrics { HTTPMetrics() }
-    func listener(_ config: Listener) -> ListenerMetrics { ListenerMetrics() }
-    func tcp(_ config: TCPProxy) -> TCPMetrics { TCPMetrics() }
+    private let registry: MetricsRegistry
+
+    init(registry: MetricsRegistry = MetricsRegistry()) {
+        self.registry = registry
+    }
+
+    func cluster(_ config: Cluster) -> ClusterMetrics {
+        ClusterMetrics(
+            config.altStatName.isEmpty ? config.name : config.altStatName, registry.clusters)
+    }
+
+    func http(_ config: HTTPConnectionManager) -> HTTPMetrics {
+        HTTPMetrics(config.statPrefix, registry.http)
+    }
+
+    func listener(_ config: Listener) -> ListenerMetrics {
+        ListenerMetrics(
+            config.statPrefix.isEmpty ? config.address.description : config.statPrefix,
+            registry.listeners)
+    }
+
+    func tcp(_ config: TCPProxy) -> TCPMetrics { TCPMetrics(config.statPrefix, registry.tcp) }
 }
+
+/// `cluster.<name>.*` of one worker.
 final class ClusterMetrics {
-    func retried() {}
-    func responded(_ status: Int, took: Duration) {}
-    func perTryTimedOut() {}
-    func timedOut() {}
-    func membership(total: Int) {}
-    func overflowed() {}
-    func requestBegan() {}
-    func requestEnded() {}
-    func retryOverflowed() {}
-    func connecting() {}
-    func connected() {}
-    func connectionClosed(failed: Bool, wasConnected: Bool) {}
-    func received(_ count: Int) {}
-    func sent(_ count: Int) {}
+    private let block: SubjectBlock<ClusterMetric>
+    private let counters: CounterBlock<ClusterMetric>
+    private let requestTime: HistogramBlock
+    private let table: SubjectTable<ClusterMetric>
+
+    init(_ name: String, _ table: SubjectTable<ClusterMetric>) {
+        block = table.makeBlock(name)
+        counters = block.counters
+        requestTime = block.durations[0]
+        self.table = table
+    }
+
+    deinit { table.retire(block) }
+
+    func requestBegan() {
+        counters.add(.upstreamRqTotal)
+        counters.add(.upstreamRqActive)
+    }
+
+    func requestEnded() { counters.subtract(.upstreamRqActive) }
+
+    func responded(_ status: Int, took: Duration) {
+        if let metric = ClusterMetrics.classes[safely: status / 100 - 1] { counters.add(metric) }
+        requestTime.record(microseconds: took.wholeMicroseconds)
+    }
+
+    /// Another attempt of a request: it counts as a request upstream.
+    func retried() {
+        counters.add(.upstreamRqTotal)
+        counters.add(.upstreamRqRetry)
+    }
+
+    func retryOverflowed() { counters.add(.upstreamRqRetryOverflow) }
+    func retriesSpent() { counters.add(.upstreamRqRetryLimitExceeded) }
+    func perTryTimedOut() { counters.add(.upstreamRqPerTryTimeout) }
+    func timedOut() { counters.add(.upstreamRqTimeout) }
+    func wasReset() { counters.add(.upstreamRqRxReset) }
+    func overflowed() { counters.add(.upstreamRqPendingOverflow) }
+    func foundNoneHealthy() { counters.add(.upstreamCxNoneHealthy) }
+
+    func membership(total: Int) {
+        counters.set(.membershipTotal, UInt64(total))
+        counters.add(.updateSuccess)
+    }
+
+    /// What the control loop thinks of the members; set when somebody looks.
+    func standing(healthy: Int, degraded: Int, excluded: Int, ejected: Int) {
+        counters.set(.membershipHealthy, UInt64(healthy))
+        counters.set(.membershipDegraded, UInt64(degraded))
+        counters.set(.membershipExcluded, UInt64(excluded))
+        counters.set(.outlierDetectionEjectionsActive, UInt64(ejected))
+    }
+
+    func connecting() {
+        counters.add(.upstreamCxTotal)
+        counters.add(.upstreamCxActive)
+    }
+
+    func connectionClosed(_ failure: TransportFailure.Kind?, wasConnected: Bool) {
+        counters.subtract(.upstreamCxActive)
+        counters.add(.upstreamCxDestroy)
+        if failure == nil || wasConnected { return }
+        counters.add(.upstreamCxConnectFail)
+        if failure == .connectTimeout { counters.add(.upstreamCxConnectTimeout) }
+    }
+
+    func received(_ count: Int) {
+        counters.add(.upstreamCxRxBytesTotal, UInt64(truncatingIfNeeded: count))
+    }
+
+    func sent(_ count: Int) {
+        counters.add(.upstreamCxTxBytesTotal, UInt64(truncatingIfNeeded: count))
+    }
+
+    private static let classes: [ClusterMetric] = [
+        .upstreamRq1xx, .upstreamRq2xx, .upstreamRq3xx, .upstreamRq4xx, .upstreamRq5xx,
+    ]
 }
+
+/// `http.<prefix>.*` of one worker.
 final class HTTPMetrics {
-    func received(_ count: Int) {}
-    func sent(_ count: Int) {}
-    func protocolError() {}
-    func connectionOpened() {}
-    func connectionClosed() {}
-    func requestBegan() {}
-    func requestEnded(status: Int, took: Duration) {}
+    private let block: SubjectBlock<HTTPMetric>
+    private let counters: CounterBlock<HTTPMetric>
+    private let requestTime: HistogramBlock
+    private let table: SubjectTable<HTTPMetric>
+
+    init(_ prefix: String, _ table: SubjectTable<HTTPMetric>) {
+        block = table.makeBlock(prefix)
+        counters = block.counters
+        requestTime = block.durations[0]
+        self.table = table
+    }
+
+    deinit { table.retire(block) }
+
+    func connectionOpened() {
+        counters.add(.downstreamCxTotal)
+        counters.add(.downstreamCxActive)
+    }
+
+    func connectionClosed() {
+        counters.subtract(.downstreamCxActive)
+        counters.add(.downstreamCxDestroy)
+    }
+
+    func requestBegan() {
+        counters.add(.downstreamRqTotal)
+        counters.add(.downstreamRqActive)
+    }
+
+    /// - Parameter status: 0 when no response was sent.
+    func requestEnded(status: Int, took: Duration) {
+        counters.subtract(.downstreamRqActive)
+        if let metric = HTTPMetrics.classes[safely: status / 100 - 1] { counters.add(metric) }
+        requestTime.record(microseconds: took.wholeMicroseconds)
+    }
+
+    func protocolError() { counters.add(.downstreamCxProtocolError) }
+
+    func received(_ count: Int) {
+        counters.add(.downstreamCxRxBytesTotal, UInt64(truncatingIfNeeded: count))
+    }
+
+    func sent(_ count: Int) {
+        counters.add(.downstreamCxTxBytesTotal, UInt64(truncatingIfNeeded: count))
+    }
+
+    private static let classes: [HTTPMetric] = [
+        .downstreamRq1xx, .downstreamRq2xx, .downstreamRq3xx, .downstreamRq4xx, .downstreamRq5xx,
+    ]
 }
+
+/// `listener.<address>.*` of one worker.
 final class ListenerMetrics {
-    func connectionOpened() {}
-    func connectionClosed() {}
-    func noFilterChainMatched() {}
-    func handshakeDone(resumed: Bool) {}
-    func handshakeFailed(_ kind: TransportFailure.Kind) {}
+    private let block: SubjectBlock<ListenerMetric>
+    private let table: SubjectTable<ListenerMetric>
+    private var counters: CounterBlock<ListenerMetric> { block.counters }
+
+    init(_ address: String, _ table: SubjectTable<ListenerMetric>) {
+        block = table.makeBlock(address)
+        self.table = table
+    }
+
+    deinit { table.retire(block) }
+
+    func connectionOpened() {
+        counters.add(.downstreamCxTotal)
+        counters.add(.downstreamCxActive)
+    }
+
+    func connectionClosed() {
+        counters.subtract(.downstreamCxActive)
+        counters.add(.downstreamCxDestroy)
+    }
+
+    func noFilterChainMatched() { counters.add(.noFilterChainMatch) }
+
+    func handshakeDone(resumed: Bool) {
+        counters.add(.sslHandshake)
+        if resumed { counters.add(.sslSessionReused) }
+    }
+
+    func handshakeFailed(_ kind: TransportFailure.Kind) {
+        switch kind {
+        case .tlsNoCertificate: counters.add(.sslFailVerifyNoCert)
+        case .tlsUntrusted, .tlsExpired: counters.add(.sslFailVerifyError)
+        case .tlsWrongIdentity: counters.add(.sslFailVerifySan)
+        default: counters.add(.sslConnectionError)
+        }
+    }
 }
+
+/// `tcp.<prefix>.*` of one worker.
 final class TCPMetrics {
-    func connectionOpened() {}
-    func connectionClosed() {}
-    func relayed(_ count: Int, fromDownstream: Bool) {}
+    private let block: SubjectBlock<TCPMetric>
+    private let table: SubjectTable<TCPMetric>
+    private var counters: CounterBlock<TCPMetric> { block.counters }
+
+    init(_ prefix: String, _ table: SubjectTable<TCPMetric>) {
+        block = table.makeBlock(prefix)
+        self.table = table
+    }
+
+    deinit { table.retire(block) }
+
+    func connectionOpened() {
+        counters.add(.downstreamCxTotal)
+        counters.add(.downstreamCxActive)
+    }
+
+    func connectionClosed() { counters.subtract(.downstreamCxActive) }
+    func foundNoRoute() { counters.add(.downstreamCxNoRoute) }
+    func idled() { counters.add(.idleTimeout) }
+
+    func relayed(_ count: Int, fromDownstream: Bool) {
+        counters.add(
+            fromDownstream ? .downstreamCxRxBytesTotal : .downstreamCxTxBytesTotal,
+            UInt64(truncatingIfNeeded: count))
+    }
 }
+
+extension Array {
+    fileprivate subscript(safely index: Int) -> Element? {
+        indices.contains(index) ? self[index] : nil
+    }
+}
+
+extension Duration {
+    fileprivate var wholeMicroseconds: UInt64 { UInt64(max(0, nanoseconds / 1000)) }
+}
+
 struct ProxyLog: Sendable {
     init() {}
     init(level: String, components: String) throws {}

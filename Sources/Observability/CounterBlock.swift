@@ -1,22 +1,26 @@
-import Synchronization
+public import Synchronization
 
 /// Counters and gauges of one subject in one worker.
 ///
 /// Only the worker that owns a block writes to it, so a relaxed load and store is enough and costs
 /// a quarter of an atomic addition; the control loop reads the same cells when it is scraped and
-/// may see one metric a moment older than another. The storage is one atomic array that never
-/// moves: two cells for each metric, the value and whether it was ever written (`usedonly`).
+/// may see one metric a moment older than another. The cells lie in the object itself, so an
+/// increment is a load and a store at a fixed offset. What was ever written counts as used
+/// (`usedonly`): a value above zero says so itself, and for zeros there is a mask.
 /// A histogram is a block of its own, since it needs a cell for each bucket.
 public final class CounterBlock<Metric: MetricKind>: Sendable {
-    private let cells: AtomicCells
+    @usableFromInline let cells = InlineArray<48, Atomic<UInt64>> { _ in Atomic(0) }
+    @usableFromInline let writtenZero = Atomic<UInt64>(0)
 
     public init() {
-        cells = AtomicCells(count: Metric.allCases.count * 2)
+        precondition(Metric.allCases.count <= cells.count)
     }
 
     /// Owner only.
     @inlinable public func add(_ metric: Metric, _ amount: UInt64 = 1) {
-        set(metric, value(metric) &+ amount)
+        let index = metric.rawValue
+        cells[index].store(
+            cells[index].load(ordering: .relaxed) &+ amount, ordering: .relaxed)
     }
 
     /// Owner only; stops at zero.
@@ -26,68 +30,23 @@ public final class CounterBlock<Metric: MetricKind>: Sendable {
     }
 
     /// Owner only.
-    public func set(_ metric: Metric, _ value: UInt64) {
-        cells.store(metric.rawValue * 2, value)
-        cells.store(metric.rawValue * 2 + 1, 1)
+    @inlinable public func set(_ metric: Metric, _ value: UInt64) {
+        let index = metric.rawValue
+        cells[index].store(value, ordering: .relaxed)
+        if value != 0 { return }
+        let mask = writtenZero.load(ordering: .relaxed)
+        writtenZero.store(mask | 1 << UInt64(index), ordering: .relaxed)
     }
 
     /// Any thread.
-    public func value(_ metric: Metric) -> UInt64 { cells.load(metric.rawValue * 2) }
+    @inlinable public func value(_ metric: Metric) -> UInt64 {
+        cells[metric.rawValue].load(ordering: .relaxed)
+    }
 
     /// Any thread: whether the metric was ever written, zero included.
-    public func isUsed(_ metric: Metric) -> Bool { cells.load(metric.rawValue * 2 + 1) != 0 }
-}
-
-/// A fixed number of atomic cells, eight to a chunk. A chunk is not aligned to a cache line, so
-/// at its edges it may share one with a neighbour of another worker.
-final class AtomicCells: Sendable {
-    private struct Line: ~Copyable, Sendable {
-        let a = Atomic<UInt64>(0)
-        let b = Atomic<UInt64>(0)
-        let c = Atomic<UInt64>(0)
-        let d = Atomic<UInt64>(0)
-        let e = Atomic<UInt64>(0)
-        let f = Atomic<UInt64>(0)
-        let g = Atomic<UInt64>(0)
-        let h = Atomic<UInt64>(0)
-    }
-
-    private final class Chunk: Sendable {
-        let line = Line()
-    }
-
-    private let chunks: [Chunk]
-
-    init(count: Int) {
-        chunks = (0..<(count + 7) / 8).map { _ in Chunk() }
-    }
-
-    func load(_ index: Int) -> UInt64 {
-        let chunk = chunks[index >> 3]
-        return switch index & 7 {
-        case 0: chunk.line.a.load(ordering: .relaxed)
-        case 1: chunk.line.b.load(ordering: .relaxed)
-        case 2: chunk.line.c.load(ordering: .relaxed)
-        case 3: chunk.line.d.load(ordering: .relaxed)
-        case 4: chunk.line.e.load(ordering: .relaxed)
-        case 5: chunk.line.f.load(ordering: .relaxed)
-        case 6: chunk.line.g.load(ordering: .relaxed)
-        default: chunk.line.h.load(ordering: .relaxed)
-        }
-    }
-
-    func store(_ index: Int, _ value: UInt64) {
-        let chunk = chunks[index >> 3]
-        switch index & 7 {
-        case 0: chunk.line.a.store(value, ordering: .relaxed)
-        case 1: chunk.line.b.store(value, ordering: .relaxed)
-        case 2: chunk.line.c.store(value, ordering: .relaxed)
-        case 3: chunk.line.d.store(value, ordering: .relaxed)
-        case 4: chunk.line.e.store(value, ordering: .relaxed)
-        case 5: chunk.line.f.store(value, ordering: .relaxed)
-        case 6: chunk.line.g.store(value, ordering: .relaxed)
-        default: chunk.line.h.store(value, ordering: .relaxed)
-        }
+    public func isUsed(_ metric: Metric) -> Bool {
+        value(metric) != 0
+            || writtenZero.load(ordering: .relaxed) >> UInt64(metric.rawValue) & 1 == 1
     }
 }
 
@@ -100,26 +59,34 @@ public final class HistogramBlock: Sendable {
         5_000_000, 10_000_000, 30_000_000, 60_000_000, 300_000_000, 600_000_000, 1_800_000_000,
         3_600_000_000,
     ]
+    /// A bucket for each bound, one beyond them, and the sum.
+    private let cells = InlineArray<21, Atomic<UInt64>> { _ in Atomic(0) }
 
-    private let cells = AtomicCells(count: HistogramBlock.boundsMicroseconds.count + 2)
-
-    public init() {}
+    public init() {
+        precondition(cells.count == HistogramBlock.boundsMicroseconds.count + 2)
+    }
 
     /// Owner only.
     public func record(microseconds: UInt64) {
         let bounds = HistogramBlock.boundsMicroseconds
         var index = 0
         while index < bounds.count && microseconds > bounds[index] { index += 1 }
-        cells.store(index, cells.load(index) &+ 1)
-        let sum = bounds.count + 1
-        cells.store(sum, cells.load(sum) &+ microseconds)
+        add(index, 1)
+        add(bounds.count + 1, microseconds)
+    }
+
+    private func add(_ index: Int, _ amount: UInt64) {
+        cells[index].store(
+            cells[index].load(ordering: .relaxed) &+ amount, ordering: .relaxed)
     }
 
     /// Any thread: counts of each bucket (not cumulative; the last is beyond all bounds).
     public var counts: [UInt64] {
-        (0...HistogramBlock.boundsMicroseconds.count).map { cells.load($0) }
+        (0...HistogramBlock.boundsMicroseconds.count).map { cells[$0].load(ordering: .relaxed) }
     }
 
     /// Any thread.
-    public var sumMicroseconds: UInt64 { cells.load(HistogramBlock.boundsMicroseconds.count + 1) }
+    public var sumMicroseconds: UInt64 {
+        cells[HistogramBlock.boundsMicroseconds.count + 1].load(ordering: .relaxed)
+    }
 }

@@ -3,6 +3,19 @@ public protocol MetricKind: CaseIterable, Sendable, RawRepresentable where RawVa
     /// Envoy's name below the subject's prefix.
     var name: String { get }
     var isGauge: Bool { get }
+    /// Every worker says the same, so the greatest is meant and not the sum.
+    var isCommon: Bool { get }
+    /// What Envoy's name of a subject begins with; empty for the process itself.
+    static var prefix: String { get }
+    /// The label that Prometheus knows the subject by.
+    static var label: String { get }
+    /// Envoy's names of the durations that are counted.
+    static var durations: [String] { get }
+}
+
+extension MetricKind {
+    public var isCommon: Bool { false }
+    public static var durations: [String] { [] }
 }
 
 /// `cluster.<name>.*`
@@ -34,6 +47,19 @@ public enum ClusterMetric: Int, MetricKind {
         default: false
         }
     }
+
+    public var isCommon: Bool {
+        switch self {
+        case .membershipTotal, .membershipHealthy, .membershipDegraded, .membershipExcluded,
+            .outlierDetectionEjectionsActive:
+            true
+        default: false
+        }
+    }
+
+    public static var prefix: String { "cluster" }
+    public static var label: String { "envoy_cluster_name" }
+    public static var durations: [String] { ["upstream_rq_time"] }
 }
 
 /// `http.<prefix>.*`
@@ -42,10 +68,13 @@ public enum HTTPMetric: Int, MetricKind {
     case downstreamRq3xx, downstreamRq4xx, downstreamRq5xx, downstreamCxTotal
     case downstreamCxActive, downstreamCxProtocolError, downstreamRqRxReset
     case downstreamRqTxReset, downstreamCxIdleTimeout, downstreamRqIdleTimeout
-    case noRoute
+    case noRoute, downstreamCxRxBytesTotal, downstreamCxTxBytesTotal, downstreamCxDestroy
 
     public var name: String { snakeCase("\(self)") }
     public var isGauge: Bool { self == .downstreamRqActive || self == .downstreamCxActive }
+    public static var prefix: String { "http" }
+    public static var label: String { "envoy_http_conn_manager_prefix" }
+    public static var durations: [String] { ["downstream_rq_time"] }
 }
 
 /// `listener.<address>.*`
@@ -60,15 +89,19 @@ public enum ListenerMetric: Int, MetricKind {
         return word.hasPrefix("ssl_") ? "ssl." + word.dropFirst(4) : word
     }
     public var isGauge: Bool { self == .downstreamCxActive }
+    public static var prefix: String { "listener" }
+    public static var label: String { "envoy_listener_address" }
 }
 
 /// `tcp.<prefix>.*`
 public enum TCPMetric: Int, MetricKind {
     case downstreamCxTotal, downstreamCxNoRoute, downstreamCxRxBytesTotal
-    case downstreamCxTxBytesTotal, idleTimeout
+    case downstreamCxTxBytesTotal, idleTimeout, downstreamCxActive
 
     public var name: String { snakeCase("\(self)") }
-    public var isGauge: Bool { false }
+    public var isGauge: Bool { self == .downstreamCxActive }
+    public static var prefix: String { "tcp" }
+    public static var label: String { "envoy_tcp_prefix" }
 }
 
 /// What the process has one of: `server.*`, `listenerManager.*`, `clusterManager.*`.
@@ -106,6 +139,9 @@ public enum ServerMetric: Int, MetricKind {
         default: true
         }
     }
+
+    public static var prefix: String { "" }
+    public static var label: String { "" }
 }
 
 /// Envoy's spelling of a case: "upstreamRq5xx" is "upstream_rq_5xx". For scrapes only.

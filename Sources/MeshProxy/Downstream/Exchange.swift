@@ -261,6 +261,7 @@ final class Exchange: UpstreamCaller {
 
     func upstreamReset(_ failure: UpstreamFailure) {
         upstream = nil
+        cluster?.metrics.wasReset()
         if responseHasBegun {
             log.flags.insert(.upstreamConnectionTermination)
             log.details = "upstream_reset_after_response_started{\(failure.transport.kind.word)}"
@@ -326,7 +327,10 @@ final class Exchange: UpstreamCaller {
         case nil:
             return false
         case .giveUp(let refusal):
-            if refusal == .attemptsSpent { log.flags.insert(.upstreamRetryLimitExceeded) }
+            if refusal == .attemptsSpent {
+                log.flags.insert(.upstreamRetryLimitExceeded)
+                cluster.metrics.retriesSpent()
+            }
             if refusal == .budgetSpent { log.flags.insert(.upstreamOverflow) }
             return false
         case .retry(let time):

@@ -8,6 +8,7 @@ import Observability
 final class HTTPManager {
     let config: HTTPConnectionManager
     let metrics: HTTPMetrics
+    private let listener: ListenerMetrics
     private let slot: RouteSlot
     private let logs: [AccessLogWriter]
     private var connections: [ObjectIdentifier: DownstreamConnection] = [:]
@@ -16,12 +17,13 @@ final class HTTPManager {
 
     init(
         config: HTTPConnectionManager, slot: RouteSlot, logs: [AccessLogWriter],
-        metrics: HTTPMetrics
+        metrics: HTTPMetrics, listener: ListenerMetrics
     ) {
         self.config = config
         self.slot = slot
         self.logs = logs
         self.metrics = metrics
+        self.listener = listener
         serverName = HeaderText(config.serverName.isEmpty ? "meshproxy" : config.serverName)
     }
 
@@ -39,6 +41,7 @@ final class HTTPManager {
     func closed(_ connection: DownstreamConnection) {
         if connections.removeValue(forKey: ObjectIdentifier(connection)) != nil {
             metrics.connectionClosed()
+            listener.connectionClosed()
         }
     }
 
@@ -83,10 +86,12 @@ struct HeaderText {
 final class TCPManager {
     let config: TCPProxy
     let metrics: TCPMetrics
+    private let listener: ListenerMetrics
     private var relays: [ObjectIdentifier: TCPRelay] = [:]
 
-    init(config: TCPProxy, metrics: TCPMetrics) {
+    init(config: TCPProxy, metrics: TCPMetrics, listener: ListenerMetrics) {
         self.config = config
+        self.listener = listener
         self.metrics = metrics
     }
 
@@ -98,7 +103,10 @@ final class TCPManager {
     }
 
     func closed(_ relay: TCPRelay) {
-        if relays.removeValue(forKey: ObjectIdentifier(relay)) != nil { metrics.connectionClosed() }
+        if relays.removeValue(forKey: ObjectIdentifier(relay)) != nil {
+            metrics.connectionClosed()
+            listener.connectionClosed()
+        }
     }
 
     func chooseCluster(_ random: inout SeededRandom) -> String {

@@ -98,6 +98,7 @@ final class ListenerPort: StreamAcceptor {
     func serve(_ stream: any ByteStream, _ traits: ConnectionTraits, firstBytes: Span<UInt8>) {
         guard let chain = table.choose(traits) else {
             metrics.noFilterChainMatched()
+            metrics.connectionClosed()
             stream.close()
             return
         }
@@ -152,9 +153,11 @@ final class ChainPort {
             tls = try config.tls.map { try worker.makeTLSContext($0) }
             switch config.filter {
             case .http(let manager):
-                terminal = .http(try worker.makeManager(manager, listener: listener))
+                terminal = .http(try worker.makeManager(manager, listener: metrics))
             case .tcpProxy(let proxy):
-                terminal = .tcp(TCPManager(config: proxy, metrics: worker.metrics.tcp(proxy)))
+                terminal = .tcp(
+                    TCPManager(
+                        config: proxy, metrics: worker.metrics.tcp(proxy), listener: metrics))
             }
         } catch {
             throw ListenerError(
@@ -220,6 +223,7 @@ final class ChainPort {
 
     fileprivate func handshakeFailed(_ failure: TransportFailure) {
         metrics.handshakeFailed(failure.kind)
+        metrics.connectionClosed()
         worker.log.debug(
             "TLS handshake failed",
             ["listener": listenerName, "reason": failure.kind.word, "detail": failure.detail])

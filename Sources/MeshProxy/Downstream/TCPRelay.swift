@@ -40,6 +40,7 @@ final class TCPRelay {
         let name = manager.chooseCluster(&worker.random)
         guard let cluster = worker.clusters[name] else {
             worker.log.debug("no such cluster", ["cluster": name])
+            manager.metrics.foundNoRoute()
             end()
             return
         }
@@ -159,7 +160,10 @@ final class TCPRelay {
     private func touch() {
         guard manager.config.idleTimeout > .zero else { return }
         if idleTimer == nil {
-            idleTimer = LoopTimer(worker.loop.timers) { [unowned self] in end() }
+            idleTimer = LoopTimer(worker.loop.timers) { [unowned self] in
+                manager.metrics.idled()
+                end()
+            }
         }
         idleTimer?.start(at: worker.loop.now + manager.config.idleTimeout)
     }

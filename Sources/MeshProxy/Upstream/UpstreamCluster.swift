@@ -127,7 +127,9 @@ final class UpstreamCluster {
             PickContext(now: set.loop.now, key: key, attempted: attempted))
         switch result {
         case .host(let pick): return .host(pick)
-        case .none(let reason): return .none(reason.rawValue)
+        case .none(let reason):
+            metrics.foundNoneHealthy()
+            return .none(reason.rawValue)
         }
     }
 
@@ -261,11 +263,10 @@ final class UpstreamCluster {
 
     func connecting(_ host: Host) { metrics.connecting() }
 
-    func connected(_ host: Host) { metrics.connected() }
+    func connected(_ host: Host) {}
 
     func connectionClosed(_ host: Host, failure: TransportFailure?, wasConnected: Bool) {
-        metrics.connectionClosed(
-            failed: failure != nil && !wasConnected, wasConnected: wasConnected)
+        metrics.connectionClosed(failure?.kind, wasConnected: wasConnected)
         guard let failure else { return }
         // Those who waited or had a request on it say so as well; a connection that failed with
         // nobody on it would otherwise leave no trace.
