@@ -33,7 +33,8 @@ public enum ProxyProcess {
         var threads: [LoopThread] = []
         var orders: [Mailbox<WorkerOrder>] = []
         let settings = bootstrap.settings
-        let ticketKey = TLSContext.makeTicketKey()
+        // Sessions kept in memory are cheaper to resume, where one worker alone has to find them.
+        let ticketKey = count > 1 ? TLSContext.makeTicketKey() : []
         for index in 0..<count {
             let inbox = Mailbox<WorkerOrder>()
             orders.append(inbox)

@@ -256,7 +256,7 @@ private func match(_ table: RouteTable, _ head: MessageHead) -> CompiledRoute? {
     }
 }
 
-@Suite struct LinearRegexTests {
+@Suite struct RoutePatternTests {
     private func matches(_ pattern: String, _ text: String) throws -> Bool {
         let regex = try LinearRegex(pattern)
         return Array(text.utf8).withUnsafeBufferPointer { regex.matchesAll($0) }
