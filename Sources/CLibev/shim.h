@@ -329,6 +329,16 @@ static inline void mesh_address_copy(
     memcpy(&a->storage, info->ai_addr, a->length);
 }
 
+extern int __sched_cpucount(size_t, const void *);
+extern int sched_getaffinity(int, size_t, void *);
+
+/// CPUs that this process may run on.
+static inline int mesh_cpu_count(void) {
+    unsigned long mask[16] = {0};
+    if (sched_getaffinity(0, sizeof mask, mask) < 0) return 1;
+    return __sched_cpucount(sizeof mask, mask);
+}
+
 // MARK: files
 
 /// Opens a file to append to, made with mode 0644 if need be. -errno on failure.

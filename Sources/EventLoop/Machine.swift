@@ -6,10 +6,10 @@ public enum Machine {
     public static let interrupt = SIGINT
     public static let user1 = SIGUSR1
 
-    /// CPUs that the cgroup's quota grants, rounded up; at most 2, which is enough for a sidecar.
+    /// CPUs that the process may run on and the cgroup's quota grants, rounded up; at most 2, which is
+    /// enough for a sidecar.
     public static var workerCount: Int {
-        let online = Int(sysconf(Int32(_SC_NPROCESSORS_ONLN)))
-        var granted = max(1, online)
+        var granted = max(1, Int(mesh_cpu_count()))
         if let text = try? Files.read("/sys/fs/cgroup/cpu.max") {
             let words = String(decoding: text, as: UTF8.self).split { $0 == " " || $0 == "\n" }
             if words.count == 2, let quota = Int(words[0]), let period = Int(words[1]), period > 0 {
