@@ -19,11 +19,13 @@
 #include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
 // Declared by glibc for _GNU_SOURCE only, which the importer does not set.
+extern long syscall(long, ...);
 extern int accept4(int, struct sockaddr *, socklen_t *, int);
 extern int pthread_setname_np(pthread_t, const char *);
 extern const char *strerrorname_np(int);
@@ -329,14 +331,13 @@ static inline void mesh_address_copy(
     memcpy(&a->storage, info->ai_addr, a->length);
 }
 
-extern int __sched_cpucount(size_t, const void *);
-extern int sched_getaffinity(int, size_t, void *);
-
-/// CPUs that this process may run on.
+/// CPUs that this process may run on. The system call itself: glibc's wrapper is GNU only.
 static inline int mesh_cpu_count(void) {
     unsigned long mask[16] = {0};
-    if (sched_getaffinity(0, sizeof mask, mask) < 0) return 1;
-    return __sched_cpucount(sizeof mask, mask);
+    long bytes = syscall(SYS_sched_getaffinity, 0, sizeof mask, mask);
+    int count = 0;
+    for (int i = 0; i < 16 && bytes > 0; i++) count += __builtin_popcountl(mask[i]);
+    return count > 0 ? count : 1;
 }
 
 // MARK: files
