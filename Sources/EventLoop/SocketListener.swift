@@ -138,7 +138,7 @@ final class SocketListener: StreamListener {
         ev_io_stop(loop.raw, io)
         if recovery == nil {
             // Stopped before the listener goes.
-            recovery = LoopTimer(loop.timers) { [unowned(unsafe) self] in
+            recovery = LoopTimer(loop.timers) { [unowned self] in
                 ev_io_start(loop.raw, io)
             }
         }
