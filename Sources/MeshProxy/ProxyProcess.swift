@@ -59,8 +59,7 @@ public enum ProxyProcess {
         let admin = try bootstrap.admin.map { config in
             try AdminServer(loop: loop, address: config.address) { request in
                 AdminPages(
-                    control: control, registry: registry, loaded: loaded, log: log,
-                    options: options
+                    control: control, registry: registry, log: log, options: options
                 ).answer(request)
             }
         }

@@ -11,7 +11,6 @@ import XDSClient
 struct AdminPages {
     let control: ControlLoop
     let registry: MetricsHub
-    let loaded: LoadedBootstrap
     let log: ProxyLog
     var options = RunOptions()
 

@@ -1,5 +1,6 @@
 import MeshBase
 import MeshConfig
+import Observability
 
 /// Values of `MeshConfig` under the field names of Envoy's API, for `/config_dump` and its like.
 /// Fields at their defaults are left out. Clusters and listeners have files of their own.
@@ -31,23 +32,12 @@ enum ConfigJSON {
     /// RFC 3339 in UTC; nothing for the beginning of time.
     static func time(_ time: UnixTime) -> JSONValue {
         if time.microseconds <= 0 { return .null }
-        let seconds = time.seconds
-        let days = seconds / 86400
-        let rest = seconds % 86400
-        // Days since 1970 to year, month, day, counting years from March.
-        let shifted = days + 719_468
-        let era = shifted / 146_097
-        let day = shifted % 146_097
-        let year = (day - day / 1460 + day / 36524 - day / 146_096) / 365
-        let dayOfYear = day - (365 * year + year / 4 - year / 100)
-        let month = (5 * dayOfYear + 2) / 153
-        let civilMonth = month < 10 ? month + 3 : month - 9
-        let civilYear = year + era * 400 + (civilMonth <= 2 ? 1 : 0)
-        func two(_ value: Int64) -> String { value < 10 ? "0\(value)" : "\(value)" }
+        let civil = CivilTime(secondsSince1970: time.seconds)
+        func two(_ value: Int) -> String { value < 10 ? "0\(value)" : "\(value)" }
         let milliseconds = "\(time.microseconds / 1000 % 1000 + 1000)".dropFirst()
         return .string(
-            "\(civilYear)-\(two(civilMonth))-\(two(dayOfYear - (153 * month + 2) / 5 + 1))T"
-                + "\(two(rest / 3600)):\(two(rest / 60 % 60)):\(two(rest % 60)).\(milliseconds)Z")
+            "\(civil.year)-\(two(civil.month))-\(two(civil.day))T"
+                + "\(two(civil.hour)):\(two(civil.minute)):\(two(civil.second)).\(milliseconds)Z")
     }
 
     static func address(_ address: SocketAddress) -> JSONValue {

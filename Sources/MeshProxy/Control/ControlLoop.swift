@@ -39,6 +39,7 @@ final class ControlLoop {
     private var openWork: [Int: Int] = [:]
     private var drainTimer: LoopTimer?
     private var drainDeadline = Instant.distantFuture
+    private var certificateEnd: (snapshot: UInt64, seconds: Int64?)?
     /// Called when the process may end.
     var stopped: () -> Void = {}
 
@@ -85,6 +86,14 @@ final class ControlLoop {
     }
     var warming: [String] { discovery?.warming ?? [] }
     var healthModel: HealthModel { health }
+
+    /// When the first certificate in force ends, in seconds since 1970; read once for a snapshot.
+    var firstCertificateEnd: Int64? {
+        if let known = certificateEnd, known.snapshot == published.number { return known.seconds }
+        let seconds = CertificateList.firstEnd(of: published)
+        certificateEnd = (published.number, seconds)
+        return seconds
+    }
 
     /// The names of those "cluster" or "listener" resources that wait for something.
     func warmingNames(_ kind: String) -> [String] {

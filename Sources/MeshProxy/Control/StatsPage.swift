@@ -82,6 +82,10 @@ extension AdminPages {
             let isConnected = planes.contains { $0.isInForce && $0.phase == .complete }
             server.set(.connectedState, isConnected ? 1 : 0)
         }
+        if let end = control.firstCertificateEnd {
+            let left = max(0, end - control.loop.wallClock.seconds)
+            server.set(.daysUntilFirstCertExpiring, UInt64(left / 86400))
+        }
         for cluster in control.clusters.all { countStanding(of: cluster) }
 
         var reading = registry.registry.read()
