@@ -58,8 +58,9 @@ public enum ProxyProcess {
         reports.receive(on: loop) { control.received($0) }
         let admin = try bootstrap.admin.map { config in
             try AdminServer(loop: loop, address: config.address) { request in
-                AdminPages(control: control, registry: registry, loaded: loaded, log: log)
-                    .answer(request)
+                AdminPages(
+                    control: control, registry: registry, log: log, options: options
+                ).answer(request)
             }
         }
         loop.onSignal(Machine.terminate) { control.drain() }

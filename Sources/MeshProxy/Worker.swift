@@ -57,6 +57,12 @@ final class Worker {
         case .drain: drain()
         case .reportOpenWork: reportOpenWork()
         case .stopListening: stopListening()
+        case .drainListeners(let inboundOnly):
+            for port in listeners.values where !inboundOnly || port.isInbound { port.drain() }
+        case .stopListeners(let inboundOnly):
+            for port in listeners.values where !inboundOnly || port.isInbound {
+                port.stopListening()
+            }
         case .close: close()
         case .reopenLogs: for file in logs.values { file.reopen() }
         }
@@ -226,6 +232,8 @@ enum WorkerOrder: Sendable {
     case reportOpenWork
     case drain
     case stopListening
+    case drainListeners(inboundOnly: Bool)
+    case stopListeners(inboundOnly: Bool)
     case close
     case reopenLogs
 }

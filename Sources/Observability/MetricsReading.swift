@@ -105,6 +105,13 @@ public struct MetricsReading: Sendable {
         self.families = families
     }
 
+    /// Takes the process's own metrics again, after some were derived from the others.
+    public mutating func refresh(_ server: CounterBlock<ServerMetric>) {
+        for index in families.indices where families[index].prefix.isEmpty {
+            families[index] = MetricsReading.family(of: server)
+        }
+    }
+
     static func family<Kind: MetricKind>(of block: CounterBlock<Kind>) -> Family {
         var family = Family(kind: Kind.self)
         var subject = Subject(name: "", kind: Kind.self)

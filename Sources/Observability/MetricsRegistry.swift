@@ -101,17 +101,26 @@ public final class SubjectTable<Metric: MetricKind>: Sendable {
         var left = room
         state.withLock { state in
             var rest = MetricsReading.Subject(name: MetricsRegistry.overflow, kind: Metric.self)
+            var newcomers: [(name: String, subject: MetricsReading.Subject)] = []
             for (name, entry) in state.entries.sorted(by: { $0.value.order < $1.value.order }) {
                 var subject = entry.left
                 subject.name = name
                 for block in entry.blocks { subject.add(block, withGauges: true) }
+                if entry.isInBudget {
+                    left -= subject.seriesCount
+                    family.subjects.append(subject)
+                } else {
+                    newcomers.append((name, subject))
+                }
+            }
+            for (name, subject) in newcomers {
                 let cost = subject.seriesCount
-                if !entry.isInBudget, cost > left {
+                if cost > left {
                     rest.add(subject)
                     family.overflowed += 1
                     continue
                 }
-                if !entry.isInBudget, cost > 0 { state.entries[name]?.isInBudget = true }
+                if cost > 0 { state.entries[name]?.isInBudget = true }
                 left -= cost
                 family.subjects.append(subject)
             }

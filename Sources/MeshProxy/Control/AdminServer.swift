@@ -28,6 +28,8 @@ final class AdminServer: StreamAcceptor {
             body = Array(text.utf8)
         }
 
+        var text: String { String(decoding: body, as: UTF8.self) }
+
         static func json(_ text: String) -> Reply {
             var reply = Reply(text)
             reply.contentType = "application/json"

@@ -39,6 +39,7 @@ final class ControlLoop {
     private var openWork: [Int: Int] = [:]
     private var drainTimer: LoopTimer?
     private var drainDeadline = Instant.distantFuture
+    private var certificateEnd: (snapshot: UInt64, seconds: Int64?)?
     /// Called when the process may end.
     var stopped: () -> Void = {}
 
@@ -86,10 +87,48 @@ final class ControlLoop {
     var warming: [String] { discovery?.warming ?? [] }
     var healthModel: HealthModel { health }
 
+    /// When the first certificate in force ends, in seconds since 1970; read once for a snapshot.
+    var firstCertificateEnd: Int64? {
+        if let known = certificateEnd, known.snapshot == published.number { return known.seconds }
+        let seconds = CertificateList.firstEnd(of: published)
+        certificateEnd = (published.number, seconds)
+        return seconds
+    }
+
+    /// The names of those "cluster" or "listener" resources that wait for something.
+    func warmingNames(_ kind: String) -> [String] {
+        warming.compactMap { words in
+            guard words.hasPrefix(kind + " ") else { return nil }
+            return words.dropFirst(kind.count + 1).split(separator: " ").first.map(String.init)
+        }
+    }
+
+    var workerCount: Int { workers.count }
+    /// An operator has asked for readiness to fail.
+    var isHealthFailed = false
+
     /// Ready: something complete is in force in every worker, and it is not about to go.
-    var isReady: Bool {
-        if isDraining || adoptedBy.count < workers.count { return false }
-        return bootstrap.ads == nil || discovery?.inForce != nil
+    var isReady: Bool { state == .live }
+
+    /// What the process is about, in Envoy's words.
+    var state: ServerState {
+        if isDraining || isHealthFailed { return .draining }
+        if bootstrap.ads != nil, discovery?.inForce == nil { return .preInitializing }
+        return adoptedBy.count < workers.count ? .initializing : .live
+    }
+
+    /// Why the state is what it is, for people.
+    var stateReason: String {
+        switch state {
+        case .live: return "serving snapshot \(published.number) from \(source)"
+        case .draining:
+            return isDraining ? "stopping" : "readiness was made to fail by /healthcheck/fail"
+        case .preInitializing:
+            let waits = warming.isEmpty ? "" : "; " + warming.joined(separator: "; ")
+            return "no control plane has given a complete configuration yet" + waits
+        case .initializing:
+            return "\(adoptedBy.count) of \(workers.count) workers have the configuration"
+        }
     }
 
     // MARK: Configuration
@@ -264,6 +303,29 @@ final class ControlLoop {
         close()
     }
 
+    /// Lets the connections of listeners end gracefully, or with `graceful` false stops to accept new
+    /// ones at once. Until the drain time is over new ones are still accepted; then, unless told
+    /// to stay, the process ends.
+    func drainListeners(inboundOnly: Bool, graceful: Bool, thenExit: Bool) {
+        if isDraining { return }
+        guard graceful else {
+            for worker in workers { worker(.stopListeners(inboundOnly: inboundOnly)) }
+            return
+        }
+        for worker in workers { worker(.drainListeners(inboundOnly: inboundOnly)) }
+        guard thenExit else { return }
+        let timer = LoopTimer(loop.timers) { [unowned self] in close() }
+        drainTimer?.stop()
+        drainTimer = timer
+        timer.start(at: loop.now + bootstrap.settings.drainTime)
+    }
+
+    /// Ends now, whatever is open.
+    func quit() {
+        isDraining = true
+        close()
+    }
+
     private func close() {
         drainTimer?.stop()
         drainTimer = nil
@@ -274,6 +336,20 @@ final class ControlLoop {
 
     func reopenLogs() {
         for worker in workers { worker(.reopenLogs) }
+    }
+}
+
+/// Envoy's `ServerInfo.State`, with its numbers in `server.state`.
+enum ServerState: Int {
+    case live, draining, preInitializing, initializing
+
+    var word: String {
+        switch self {
+        case .live: "LIVE"
+        case .draining: "DRAINING"
+        case .preInitializing: "PRE_INITIALIZING"
+        case .initializing: "INITIALIZING"
+        }
     }
 }
 

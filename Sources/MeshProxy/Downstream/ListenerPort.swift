@@ -44,6 +44,7 @@ final class ListenerPort: StreamAcceptor {
     }
 
     var addresses: [SocketAddress] { sockets.map(\.address) }
+    var isInbound: Bool { config.direction == .inbound }
 
     /// Takes a new version on. The sockets stay when the addresses do.
     func update(_ config: Listener) throws(ListenerError) {

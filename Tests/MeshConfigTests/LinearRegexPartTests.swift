@@ -1,7 +1,7 @@
 import MeshConfig
 import Testing
 
-struct LinearRegexTests {
+struct LinearRegexPartTests {
     private func finds(_ pattern: String, in text: String) throws -> Bool {
         var text = text
         let regex = try LinearRegex(pattern)

@@ -1,0 +1,237 @@
+import MeshBase
+import MeshConfig
+
+extension ConfigJSON {
+    /// `envoy.config.cluster.v3.Cluster`.
+    static func cluster(_ cluster: Cluster) -> JSONValue {
+        var edsConfig = JSONValue.null
+        var refresh: Duration?
+        let type: String
+        switch cluster.discovery {
+        case .fixed: type = "STATIC"
+        case .strictDNS(let interval):
+            type = "STRICT_DNS"
+            refresh = interval
+        case .logicalDNS(let interval):
+            type = "LOGICAL_DNS"
+            refresh = interval
+        case .eds(let service):
+            type = "EDS"
+            edsConfig = .message(
+                ("eds_config", ["ads": [:], "resource_api_version": "V3"]),
+                ("service_name", .string(service)))
+        case .originalDestination: type = "ORIGINAL_DST"
+        }
+        let isListed = edsConfig.isEmpty && !cluster.endpoints.localities.isEmpty
+        return .message(
+            ("@type", .string(types + "envoy.config.cluster.v3.Cluster")),
+            ("name", .string(cluster.name)), ("alt_stat_name", .string(cluster.altStatName)),
+            ("type", .string(type)), ("eds_cluster_config", edsConfig),
+            ("connect_timeout", duration(cluster.connectTimeout)),
+            (
+                "load_assignment",
+                isListed ? loadAssignment(cluster.name, cluster.endpoints) : .null
+            ),
+            ("dns_refresh_rate", optional(refresh)),
+            ("health_checks", .array(cluster.healthChecks.map(healthCheck))),
+            ("circuit_breakers", circuitBreakers(cluster.circuitBreakers)),
+            ("lb_policy", .string(policy(cluster.loadBalancing.policy))),
+            ("common_lb_config", commonLB(cluster.loadBalancing)),
+            ("outlier_detection", cluster.outlierDetection.map(outlierDetection) ?? .null),
+            ("transport_socket", transport(cluster.transport)),
+            (
+                "transport_socket_matches",
+                .array(
+                    cluster.transportMatches.map { match in
+                        .message(
+                            ("name", .string(match.name)), ("match", object(match.criteria)),
+                            ("transport_socket", transport(match.transport)))
+                    })
+            ),
+            ("typed_extension_protocol_options", protocolOptions(cluster)),
+            ("metadata", metadata(cluster.metadata)))
+    }
+
+    private static func policy(_ policy: LoadBalancing.Policy) -> String {
+        switch policy {
+        case .roundRobin: "ROUND_ROBIN"
+        case .leastRequest: "LEAST_REQUEST"
+        case .random: "RANDOM"
+        }
+    }
+
+    private static func commonLB(_ balancing: LoadBalancing) -> JSONValue {
+        .message(
+            (
+                "healthy_panic_threshold",
+                balancing.panicThreshold == 50
+                    ? .null : ["value": .decimal(balancing.panicThreshold)]
+            ), ("locality_weighted_lb_config", balancing.localityMode == .weighted ? [:] : .null))
+    }
+
+    private static func protocolOptions(_ cluster: Cluster) -> JSONValue {
+        let choice: (String, JSONValue)
+        switch cluster.upstreamProtocol {
+        case .http1: return .null
+        case .http2: choice = ("explicit_http_config", ["http2_protocol_options": [:]])
+        case .alpn: choice = ("auto_config", ["http2_protocol_options": [:]])
+        case .downstream:
+            choice = ("use_downstream_protocol_config", ["http2_protocol_options": [:]])
+        }
+        let name = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+        return .object([
+            (key: name, value: .message(("@type", .string(types + name)), choice))
+        ])
+    }
+
+    static func transport(_ transport: Transport) -> JSONValue {
+        guard case .tls(let tls) = transport else { return .null }
+        return [
+            "name": "envoy.transport_sockets.tls",
+            "typed_config": .message(
+                (
+                    "@type",
+                    .string(
+                        types + "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext")
+                ),
+                ("common_tls_context", common(tls.common)), ("sni", .string(tls.sni)),
+                ("auto_host_sni", flag(tls.autoHostSNI))),
+        ]
+    }
+
+    private static func circuitBreakers(_ limits: CircuitBreakers) -> JSONValue {
+        if limits == CircuitBreakers() { return .null }
+        return [
+            "thresholds": [
+                [
+                    "max_connections": .number(Int64(limits.maxConnections)),
+                    "max_pending_requests": .number(Int64(limits.maxPendingRequests)),
+                    "max_requests": .number(Int64(limits.maxRequests)),
+                    "max_retries": .number(Int64(limits.maxRetries)),
+                ]
+            ]
+        ]
+    }
+
+    private static func outlierDetection(_ detection: OutlierDetection) -> JSONValue {
+        .message(
+            ("consecutive_5xx", .number(Int64(detection.consecutive5xx))),
+            ("interval", duration(detection.interval)),
+            ("base_ejection_time", duration(detection.baseEjectionTime)),
+            ("max_ejection_percent", .number(Int64(detection.maxEjectionPercent))),
+            ("enforcing_consecutive_5xx", .number(Int64(detection.enforcingConsecutive5xx))),
+            (
+                "consecutive_gateway_failure",
+                .number(Int64(detection.consecutiveGatewayFailure))
+            ),
+            (
+                "enforcing_consecutive_gateway_failure",
+                .number(Int64(detection.enforcingConsecutiveGatewayFailure))
+            ),
+            (
+                "split_external_local_origin_errors",
+                flag(detection.splitExternalLocalOriginErrors)
+            ),
+            ("max_ejection_time", duration(detection.maxEjectionTime)))
+    }
+
+    private static func healthCheck(_ check: ProbeConfig) -> JSONValue {
+        let kind: (String, JSONValue)
+        switch check.kind {
+        case .tcp(let send, let receive):
+            kind = (
+                "tcp_health_check",
+                .message(
+                    ("send", send.isEmpty ? .null : ["text": .string(hex(send))]),
+                    ("receive", .array(receive.map { ["text": .string(hex($0))] })))
+            )
+        case .http(let http):
+            kind = (
+                "http_health_check",
+                .message(
+                    ("path", .string(http.path)), ("host", .string(http.host)),
+                    ("method", http.method == "GET" ? .null : .string(http.method)),
+                    (
+                        "expected_statuses",
+                        .array(
+                            http.expectedStatuses.map {
+                                [
+                                    "start": .number(Int64($0.lowerBound)),
+                                    "end": .number(Int64($0.upperBound)),
+                                ]
+                            })
+                    ), ("codec_client_type", http.useHTTP2 ? "HTTP2" : .null))
+            )
+        case .grpc(let service, let authority):
+            kind = (
+                "grpc_health_check",
+                .message(
+                    ("service_name", .string(service)), ("authority", .string(authority)))
+            )
+        }
+        return .message(
+            ("timeout", duration(check.timeout)), ("interval", duration(check.interval)),
+            ("unhealthy_threshold", .number(Int64(check.unhealthyThreshold))),
+            ("healthy_threshold", .number(Int64(check.healthyThreshold))), kind,
+            ("no_traffic_interval", optional(check.noTrafficInterval)),
+            ("unhealthy_interval", optional(check.unhealthyInterval)))
+    }
+
+    private static func hex(_ bytes: [UInt8]) -> String {
+        bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+    }
+
+    /// `envoy.config.endpoint.v3.ClusterLoadAssignment`.
+    static func loadAssignment(_ name: String, _ set: EndpointSet) -> JSONValue {
+        .message(
+            ("cluster_name", .string(name)),
+            (
+                "endpoints",
+                .array(
+                    set.localities.map { group in
+                        .message(
+                            ("locality", locality(group.locality)),
+                            ("lb_endpoints", .array(group.endpoints.map(endpoint))),
+                            (
+                                "load_balancing_weight",
+                                group.weight.map { .number(Int64($0)) } ?? .null
+                            ), ("priority", number(group.priority)))
+                    })
+            ),
+            (
+                "policy",
+                set.overprovisioningFactor.map {
+                    ["overprovisioning_factor": .number(Int64($0))]
+                } ?? .null
+            ))
+    }
+
+    private static func endpoint(_ endpoint: Endpoint) -> JSONValue {
+        let target: JSONValue =
+            switch endpoint.target {
+            case .address(let address): ConfigJSON.address(address)
+            case .name(let name, let port):
+                [
+                    "socket_address": [
+                        "address": .string(name), "port_value": .number(Int64(port)),
+                    ]
+                ]
+            }
+        let status: JSONValue =
+            switch endpoint.status {
+            case .unknown: .null
+            case .healthy: "HEALTHY"
+            case .unhealthy: "UNHEALTHY"
+            case .draining: "DRAINING"
+            case .timeout: "TIMEOUT"
+            case .degraded: "DEGRADED"
+            }
+        return .message(
+            (
+                "endpoint",
+                .message(("address", target), ("hostname", .string(endpoint.hostname)))
+            ),
+            ("health_status", status), ("metadata", metadata(endpoint.metadata)),
+            ("load_balancing_weight", .number(Int64(endpoint.weight))))
+    }
+}
