@@ -161,6 +161,9 @@ struct AccessLogFormatTests {
         record.attempts[0].reason = "try-timeout"
         let expected = "[10.0.1.7:80 try-timeout 1ms; west/10.0.2.1:80 503 38ms]"
         #expect(try value("%ATTEMPTS%", record) == expected)
+        record.status = 0
+        let connection = "[10.0.1.7:80 try-timeout 1ms; west/10.0.2.1:80 ok 38ms]"
+        #expect(try value("%ATTEMPTS%", record) == connection)
     }
 
     @Test(
