@@ -226,6 +226,22 @@ struct AccessLogEscapingTests {
         #expect(try value("\"%REQ(USER-AGENT)%\"", record(agent)) == "\"\(expected)\"")
     }
 
+    @Test("A byte is judged alike wherever it stands among others")
+    func everyPlace() throws {
+        for byte in UInt8.min...UInt8.max {
+            let alone = try value("%REQ(USER-AGENT)%", record([byte]))
+            for place in 0..<17 {
+                let before = [UInt8](repeating: 97, count: place)
+                let after = [UInt8](repeating: 126, count: 17 - place)
+                let expected =
+                    String(decoding: before, as: UTF8.self) + alone
+                    + String(decoding: after, as: UTF8.self)
+                #expect(
+                    try value("%REQ(USER-AGENT)%", record(before + [byte] + after)) == expected)
+            }
+        }
+    }
+
     @Test("Words of a reason become one")
     func words() throws {
         var record = AccessLogRecord()
