@@ -77,7 +77,7 @@ let package = Package(
         tests("LoadBalancerTests", ["MeshBase", "MeshConfig", "LoadBalancer"]),
         tests("HealthProbeTests", ["MeshBase", "MeshConfig", "HealthProbe", "HTTPCodec"]),
         tests("XDSClientTests", ["MeshBase", "MeshConfig", "XDSClient", protobuf]),
-        tests("ObservabilityTests", ["MeshBase", "MeshConfig", "Observability"]),
+        tests("ObservabilityTests", ["MeshBase", "MeshConfig", "Observability", logging]),
         tests(
             "MeshProxyTests",
             [

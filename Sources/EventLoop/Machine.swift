@@ -1,4 +1,5 @@
 internal import CLibev
+public import MeshBase
 
 /// Facts about the machine and the process that the shell asks for once.
 public enum Machine {
@@ -38,10 +39,28 @@ public enum Machine {
         return pages * Int(sysconf(Int32(_SC_PAGESIZE)))
     }
 
+    /// Wall-clock time for what has no loop: log lines of any thread.
+    public static var wallClock: UnixTime { Socket.wallClock }
+
+    /// The machine's name, or the pod's; empty if the system does not say.
+    public static var hostName: String {
+        var name = [UInt8](repeating: 0, count: 256)
+        let result = name.withUnsafeMutableBytes { bytes in
+            bytes.assumingMemoryBound(to: CChar.self).baseAddress.map {
+                gethostname($0, bytes.count - 1)
+            }
+        }
+        return result == 0 ? String(decoding: name.prefix { $0 != 0 }, as: UTF8.self) : ""
+    }
+
     public static func writeError(_ text: String) {
         var text = text
-        text.withUTF8 { bytes in
-            if let base = bytes.baseAddress { _ = mesh_write(2, base, bytes.count) }
-        }
+        text.withUTF8 { writeError($0) }
+    }
+
+    /// Writes to standard error in one call, so that lines of several threads don't mix. What the
+    /// system refuses is lost.
+    public static func writeError(_ bytes: UnsafeBufferPointer<UInt8>) {
+        if let base = bytes.baseAddress { _ = mesh_write(2, base, bytes.count) }
     }
 }

@@ -24,8 +24,14 @@ public struct ByteBuffer: ~Copyable {
     public var isEmpty: Bool { tail == head }
 
     /// Makes room for at least `free` more bytes.
+    @inline(__always)
     public mutating func reserve(_ free: Int) {
-        if capacity - tail >= free { return }
+        if capacity - tail < free { makeRoom(free) }
+    }
+
+    /// Kept apart so that the test before it is all that an append costs.
+    @inline(never)
+    private mutating func makeRoom(_ free: Int) {
         let used = tail - head
         if head > 0, capacity - used >= free, head >= used {
             base!.update(from: base! + head, count: used)
@@ -81,17 +87,21 @@ public struct ByteBuffer: ~Copyable {
             return
         }
         reserve(20)
-        var digits = 0
-        var rest = value
-        while rest > 0 {
+        var digits = 1
+        var bound: UInt = 10
+        let number = UInt(value)
+        // Ends before 10^19, which is beyond every Int, and so before the bound overflows.
+        while digits < 19, number >= bound {
             digits += 1
-            rest /= 10
+            bound *= 10
         }
-        rest = value
-        for index in stride(from: digits - 1, through: 0, by: -1) {
-            base![tail + index] = UInt8(48 + rest % 10)
+        var rest = number
+        var index = tail + digits
+        repeat {
+            index -= 1
+            base![index] = UInt8(truncatingIfNeeded: 48 + rest % 10)
             rest /= 10
-        }
+        } while index > tail
         tail += digits
     }
 

@@ -56,6 +56,13 @@ public struct UnixTime: Comparable, Hashable, Sendable {
 
     public var seconds: Int64 { microseconds / 1_000_000 }
 
+    /// Saturates instead of overflowing.
+    public static func - (time: UnixTime, duration: Duration) -> UnixTime {
+        let (difference, overflow) = time.microseconds.subtractingReportingOverflow(
+            duration.nanoseconds / 1000)
+        return UnixTime(microseconds: overflow ? (duration < .zero ? .max : .min) : difference)
+    }
+
     public static func < (left: UnixTime, right: UnixTime) -> Bool {
         left.microseconds < right.microseconds
     }

@@ -42,8 +42,9 @@ public enum ProxyProcess {
             threads.append(
                 try LoopThread(name: "worker-\(index)", seed: Machine.seed()) { loop in
                     let worker = Worker(
-                        loop: loop, index: index, settings: settings, log: log, metrics: metrics,
-                        sharesPorts: true, ticketKey: ticketKey, send: { reports.post($0) })
+                        loop: loop, index: index, settings: settings,
+                        log: log.component("worker"), metrics: metrics, sharesPorts: true,
+                        ticketKey: ticketKey, send: { reports.post($0) })
                     inbox.receive(on: loop) { order in
                         worker.received(order)
                         if case .close = order { loop.stop() }
@@ -52,7 +53,9 @@ public enum ProxyProcess {
                 })
         }
         let control = ControlLoop(
-            loop: loop, bootstrap: bootstrap, files: DiskFiles(loop: loop, log: log), log: log,
+            loop: loop, bootstrap: bootstrap,
+            files: DiskFiles(loop: loop, log: log.component("files")),
+            log: log.component("control"),
             metrics: registry.makeWorker(), workers: orders.map { inbox in { inbox.post($0) } })
         control.stopped = { loop.stop() }
         reports.receive(on: loop) { control.received($0) }

@@ -28,6 +28,8 @@ final class Worker {
     private var idleExchanges: [Exchange] = []
     private var connectionCount: UInt64 = 0
     private var httpDate = HTTPDate()
+    /// For text of a few bytes that is made and copied at once.
+    var scratch = ByteBuffer()
     /// Tells the control loop what happened here.
     private let send: (WorkerReport) -> Void
 
@@ -151,7 +153,17 @@ final class Worker {
             ticketKey: ticketKey)
     }
 
-    private func makeLog(_ config: AccessLogConfig) throws -> AccessLogWriter {
+    /// - Parameter logs: the listener's own; one that both name gets one line.
+    func makeTCPManager(
+        _ config: TCPProxy, logs: [AccessLogConfig], listener: ListenerMetrics
+    ) throws -> TCPManager {
+        let all = config.accessLogs + logs.filter { !config.accessLogs.contains($0) }
+        return TCPManager(
+            config: config, metrics: metrics.tcp(config), listener: listener,
+            logs: try all.map(makeLog))
+    }
+
+    func makeLog(_ config: AccessLogConfig) throws -> AccessLogWriter {
         let file: AccessLogFile
         if let known = logs[config.path] {
             file = known
@@ -159,7 +171,8 @@ final class Worker {
             file = try AccessLogFile(path: config.path, loop: loop)
             logs[config.path] = file
         }
-        return AccessLogWriter(format: try AccessLogFormat(config.format), file: file)
+        return AccessLogWriter(
+            format: try AccessLogFormat(config.format, hostname: Machine.hostName), file: file)
     }
 
     // MARK: What exchanges ask

@@ -327,9 +327,9 @@ public struct AccessLogFormat: Sendable {
             if let reason = attempt.reason {
                 LogText.append(reason, style, to: &buffer)
             } else {
-                // An error that was passed on is not "ok".
-                if record.status < 500 { buffer.append("ok ") }
-                buffer.append(decimal: max(record.status, 0))
+                // An error that was passed on is not "ok", and a TCP connection has no status.
+                if record.status < 500 { buffer.append(record.status > 0 ? "ok " : "ok") }
+                if record.status > 0 { buffer.append(decimal: record.status) }
             }
             buffer.append(byte: 32)
             buffer.append(decimal: max(Int(clamping: attempt.took.milliseconds), 0))

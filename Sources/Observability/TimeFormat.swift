@@ -174,11 +174,12 @@ struct TimeFormat: Sendable, Equatable {
 }
 
 private func flooredSecond(of time: UnixTime) -> Int64 {
-    time.microseconds >= 0 ? time.seconds : (time.microseconds - 999_999) / 1_000_000
+    time.microseconds % 1_000_000 < 0 ? time.seconds - 1 : time.seconds
 }
 
 private func microsecond(of time: UnixTime) -> Int {
-    Int(time.microseconds - flooredSecond(of: time) * 1_000_000)
+    let rest = Int(time.microseconds % 1_000_000)
+    return rest < 0 ? rest + 1_000_000 : rest
 }
 
 extension ByteBuffer {

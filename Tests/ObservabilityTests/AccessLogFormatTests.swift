@@ -161,6 +161,9 @@ struct AccessLogFormatTests {
         record.attempts[0].reason = "try-timeout"
         let expected = "[10.0.1.7:80 try-timeout 1ms; west/10.0.2.1:80 503 38ms]"
         #expect(try value("%ATTEMPTS%", record) == expected)
+        record.status = 0
+        let connection = "[10.0.1.7:80 try-timeout 1ms; west/10.0.2.1:80 ok 38ms]"
+        #expect(try value("%ATTEMPTS%", record) == connection)
     }
 
     @Test(
@@ -221,6 +224,22 @@ struct AccessLogEscapingTests {
         ])
     func attacks(_ agent: [UInt8], _ expected: String) throws {
         #expect(try value("\"%REQ(USER-AGENT)%\"", record(agent)) == "\"\(expected)\"")
+    }
+
+    @Test("A byte is judged alike wherever it stands among others")
+    func everyPlace() throws {
+        for byte in UInt8.min...UInt8.max {
+            let alone = try value("%REQ(USER-AGENT)%", record([byte]))
+            for place in 0..<17 {
+                let before = [UInt8](repeating: 97, count: place)
+                let after = [UInt8](repeating: 126, count: 17 - place)
+                let expected =
+                    String(decoding: before, as: UTF8.self) + alone
+                    + String(decoding: after, as: UTF8.self)
+                #expect(
+                    try value("%REQ(USER-AGENT)%", record(before + [byte] + after)) == expected)
+            }
+        }
     }
 
     @Test("Words of a reason become one")

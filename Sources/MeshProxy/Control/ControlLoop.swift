@@ -70,7 +70,8 @@ final class ControlLoop {
         publish()
         guard let ads = bootstrap.ads else { return }
         let client = DiscoveryClient(
-            bootstrap: bootstrap, discovery: ads, clusters: clusters, log: log
+            bootstrap: bootstrap, discovery: ads, clusters: clusters,
+            log: log.component("xds")
         ) { [unowned self] snapshot, source in
             base = snapshot
             self.source = source

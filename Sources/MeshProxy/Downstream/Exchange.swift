@@ -236,6 +236,9 @@ final class Exchange: UpstreamCaller {
         upstream = connection
         upstreamID = stream
         pool = nil
+        if downstream?.manager.wantsLog == true {
+            log.upstreamLocalAddress = connection.localAddress
+        }
         if body > 0 {
             let ends = requestIsComplete && requestTrailers == nil
             let owed = owedToDownstream
@@ -466,6 +469,7 @@ final class Exchange: UpstreamCaller {
     private func redirect(to location: String, status: Int) {
         guard let downstream else { return }
         log.status = status
+        log.details = "direct_response"
         var head = MessageHead(status: status)
         head.append(.location, location)
         ResponseHeaders.finish(
@@ -596,7 +600,16 @@ final class Exchange: UpstreamCaller {
     }
 
     /// Fills in what only the end of an exchange knows.
-    func complete(_ record: inout AccessLogRecord, on connection: DownstreamConnection) {}
+    func complete(_ record: inout AccessLogRecord, on connection: DownstreamConnection) {
+        record.duration = worker.loop.now - began
+        record.startTime = worker.loop.wallClock - record.duration
+        record.request = request
+        record.httpVersion = request.httpVersion
+        record.routeName = route?.configuration.name ?? ""
+        record.upstreamCluster = cluster?.name ?? ""
+        record.describe(connection)
+        if record.details.isEmpty, responseHasBegun { record.details = "via_upstream" }
+    }
 
     private func noteAttempt(_ failure: String?) {
         guard let host, downstream?.manager.wantsLog == true else { return }
@@ -666,7 +679,7 @@ final class Exchange: UpstreamCaller {
 
     private func deadlinePassed() {
         cluster?.metrics.timedOut()
-        noteAttempt("deadline")
+        if !responseHasBegun { noteAttempt("deadline") }
         dropAttempt()
         if responseHasBegun {
             log.flags.insert(.upstreamRequestTimeout)

@@ -87,12 +87,22 @@ final class TCPManager {
     let config: TCPProxy
     let metrics: TCPMetrics
     private let listener: ListenerMetrics
+    private let logs: [AccessLogWriter]
     private var relays: [ObjectIdentifier: TCPRelay] = [:]
 
-    init(config: TCPProxy, metrics: TCPMetrics, listener: ListenerMetrics) {
+    init(
+        config: TCPProxy, metrics: TCPMetrics, listener: ListenerMetrics, logs: [AccessLogWriter]
+    ) {
         self.config = config
         self.listener = listener
         self.metrics = metrics
+        self.logs = logs
+    }
+
+    var wantsLog: Bool { !logs.isEmpty }
+
+    func record(_ record: borrowing AccessLogRecord) {
+        for log in logs { log.write(record) }
     }
 
     var connectionCount: Int { relays.count }

@@ -17,6 +17,8 @@ final class ListenerPort: StreamAcceptor {
     private var former: [ChainPort] = []
     private var chains: [ChainPort]
     private var sockets: [any StreamListener] = []
+    /// For connections that no chain takes.
+    private var logs: [AccessLogWriter] = []
     let metrics: ListenerMetrics
 
     init(_ config: Listener, worker: Worker) throws(ListenerError) {
@@ -100,13 +102,30 @@ final class ListenerPort: StreamAcceptor {
         guard let chain = table.choose(traits) else {
             metrics.noFilterChainMatched()
             metrics.connectionClosed()
+            logUnmatched(traits)
             stream.close()
             return
         }
         chain.serve(stream, traits, firstBytes: firstBytes)
     }
 
+    private func logUnmatched(_ traits: ConnectionTraits) {
+        if logs.isEmpty { return }
+        var record = AccessLogRecord()
+        record.startTime = worker.loop.wallClock
+        record.connectionNumber = worker.nextConnectionNumber()
+        record.describe(traits)
+        record.flags = .noRouteFound
+        record.details = "filter_chain_not_found"
+        for log in logs { log.write(record) }
+    }
+
     private func build(_ config: Listener) throws(ListenerError) {
+        do {
+            logs = try config.accessLogs.map(worker.makeLog)
+        } catch {
+            throw ListenerError(listener: config.name, reason: "\(error)")
+        }
         var fresh: [ChainPort] = []
         for chain in config.filterChains {
             fresh.append(try ChainPort(chain, listener: config, metrics: metrics, worker: worker))
@@ -157,8 +176,8 @@ final class ChainPort {
                 terminal = .http(try worker.makeManager(manager, listener: metrics))
             case .tcpProxy(let proxy):
                 terminal = .tcp(
-                    TCPManager(
-                        config: proxy, metrics: worker.metrics.tcp(proxy), listener: metrics))
+                    try worker.makeTCPManager(
+                        proxy, logs: listener.accessLogs, listener: metrics))
             }
         } catch {
             throw ListenerError(
@@ -196,8 +215,10 @@ final class ChainPort {
                     worker: worker, manager: manager, stream: stream, traits: traits
                 ).begin(with: firstBytes)
             case .tcp(let manager):
-                TCPRelay(worker: worker, manager: manager, stream: stream, firstBytes: firstBytes)
-                    .begin()
+                TCPRelay(
+                    worker: worker, manager: manager, stream: stream, traits: traits,
+                    firstBytes: firstBytes
+                ).begin()
             }
             return
         }
@@ -218,7 +239,10 @@ final class ChainPort {
                 worker: worker, manager: manager, stream: stream, traits: traits
             ).streamConnected()
         case .tcp(let manager):
-            TCPRelay(worker: worker, manager: manager, stream: stream, firstBytes: Span()).begin()
+            TCPRelay(
+                worker: worker, manager: manager, stream: stream, traits: traits,
+                firstBytes: Span()
+            ).begin()
         }
     }
 

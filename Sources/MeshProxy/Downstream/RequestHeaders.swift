@@ -1,5 +1,6 @@
 import MeshBase
 import MeshConfig
+import Observability
 
 /// What a connection manager adds to and takes from a request before it is routed
 /// (Envoy's "HTTP header manipulation": x-forwarded-*, x-request-id, x-forwarded-client-cert).
@@ -21,10 +22,10 @@ enum RequestHeaders {
             }
         }
         if config.generateRequestID, !head.contains(.xRequestID) {
-            withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 36) { text in
-                writeUUID(&random, into: text)
-                head.append(.xRequestID, UnsafeBufferPointer(text))
-            }
+            let worker = connection.worker
+            worker.scratch.removeAll()
+            appendRequestID(to: &worker.scratch, random: &random)
+            worker.scratch.withBytes { head.append(.xRequestID, $0) }
         }
         clientCertificate(&head, config: config, connection: connection)
     }
@@ -80,30 +81,6 @@ enum RequestHeaders {
         case UInt8(ascii: "u"): return .microseconds(value)
         case UInt8(ascii: "n"): return .nanoseconds(value)
         default: return nil
-        }
-    }
-
-    private static let hexDigits: StaticString = "0123456789abcdef"
-
-    /// RFC 9562 §5.4: a random UUID, 36 bytes of text.
-    static func writeUUID(
-        _ random: inout SeededRandom, into text: UnsafeMutableBufferPointer<UInt8>
-    ) {
-        let digits = hexDigits.utf8Start
-        var high = random.next() & 0xFFFF_FFFF_FFFF_0FFF | 0x4000
-        var low = random.next() & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000
-        for index in 0..<36 {
-            if index == 8 || index == 13 || index == 18 || index == 23 {
-                text[index] = 45
-                continue
-            }
-            if index < 18 {
-                text[index] = digits[Int(high >> 60)]
-                high <<= 4
-            } else {
-                text[index] = digits[Int(low >> 60)]
-                low <<= 4
-            }
         }
     }
 }

@@ -2,6 +2,7 @@ import EventLoop
 import LoadBalancer
 import MeshBase
 import MeshConfig
+import Observability
 
 /// A TCP proxy's connection: bytes both ways between two streams, each end's close passed on.
 ///
@@ -22,12 +23,26 @@ final class TCPRelay {
     private var connectTimer: LoopTimer?
     private var isConnected = false
     private var wasAnswered = false
+    private var isOver = false
+    private var log = AccessLogRecord()
+    private let began: Instant
+    private var attemptBegan = Instant.zero
 
-    init(worker: Worker, manager: TCPManager, stream: any ByteStream, firstBytes: Span<UInt8>) {
+    init(
+        worker: Worker, manager: TCPManager, stream: any ByteStream, traits: ConnectionTraits,
+        firstBytes: Span<UInt8>
+    ) {
         self.worker = worker
         self.manager = manager
         downstream = stream
+        began = worker.loop.now
         self.firstBytes.append(firstBytes)
+        log.bytesReceived = firstBytes.count
+        if manager.wantsLog {
+            log.connectionNumber = worker.nextConnectionNumber()
+            log.describe(traits)
+            if let tls = (stream as? TLSStream)?.peerDetails { log.describe(tls) }
+        }
         let end = RelayEnd(relay: self, isDownstream: true)
         downstreamEnd = end
         stream.handler = end
@@ -41,6 +56,7 @@ final class TCPRelay {
         guard let cluster = worker.clusters[name] else {
             worker.log.debug("no such cluster", ["cluster": name])
             manager.metrics.foundNoRoute()
+            log.flags.insert(.noClusterFound)
             end()
             return
         }
@@ -48,19 +64,26 @@ final class TCPRelay {
         connect()
     }
 
-    func drain() { end() }
+    func drain() { end("drained") }
 
     private func connect() {
         guard let cluster else { return }
         guard attempted.count < 3,
             case .host(let pick) = cluster.pick(attempted: attempted, key: nil)
         else {
+            log.flags.formUnion(
+                attempted.isEmpty
+                    ? .noHealthyUpstream
+                    : [.upstreamConnectionFailure, .upstreamRetryLimitExceeded])
             end()
             return
         }
         let host = pick.host
         picked = pick
         attempted.append(host)
+        attemptBegan = worker.loop.now
+        log.attemptCount += 1
+        log.upstreamHost = host.address
         let end = RelayEnd(relay: self, isDownstream: false)
         upstreamEnd = end
         var options = ConnectOptions()
@@ -93,6 +116,8 @@ final class TCPRelay {
         connectTimer?.stop()
         upstream?.abort()
         upstream = nil
+        noteAttempt(failure.kind.word)
+        log.transportFailure = failure.detail
         if let picked { cluster?.release(picked, .failed(failure)) }
         picked = nil
         connect()
@@ -105,6 +130,8 @@ final class TCPRelay {
         isConnected = true
         connectTimer?.stop()
         wasAnswered = true
+        noteAttempt(nil)
+        log.upstreamLocalAddress = upstream.localAddress
         firstBytes.withBytes { upstream.write($0.span) }
         firstBytes = ByteBuffer()
         downstream.resumeReading(.notReady)
@@ -120,6 +147,7 @@ final class TCPRelay {
         let (source, sink) = fromDownstream ? (downstream, upstream) : (upstream, downstream)
         manager.metrics.relayed(bytes.count, fromDownstream: fromDownstream)
         guard let sink else { return }
+        if fromDownstream { log.bytesReceived += bytes.count } else { log.bytesSent += bytes.count }
         sink.write(bytes)
         if sink.queuedBytes > TCPRelay.writeLimit { source?.pauseReading(.backPressure) }
     }
@@ -137,11 +165,14 @@ final class TCPRelay {
     fileprivate func closed(_ failure: TransportFailure, isDownstream: Bool) {
         if isDownstream {
             downstream = nil
+            log.flags.insert(.downstreamConnectionTermination)
             upstream?.abort()
             upstream = nil
             end()
         } else if isConnected {
             upstream = nil
+            log.flags.insert(.upstreamConnectionTermination)
+            log.transportFailure = failure.detail
             if failure.kind == .reset {
                 downstream?.abort()
                 downstream = nil
@@ -162,13 +193,32 @@ final class TCPRelay {
         if idleTimer == nil {
             idleTimer = LoopTimer(worker.loop.timers) { [unowned self] in
                 manager.metrics.idled()
-                end()
+                log.flags.insert(.streamIdleTimeout)
+                end("idle timeout")
             }
         }
         idleTimer?.start(at: worker.loop.now + manager.config.idleTimeout)
     }
 
-    private func end() {
+    private func noteAttempt(_ failure: String?) {
+        guard let host = picked?.host, manager.wantsLog else { return }
+        log.attempts.append(
+            .init(
+                locality: host.locality.region, address: host.address, reason: failure,
+                took: worker.loop.now - attemptBegan))
+    }
+
+    /// - Parameter reason: why, where it was we who ended it.
+    private func end(_ reason: String = "") {
+        if isOver { return }
+        isOver = true
+        if manager.wantsLog {
+            log.duration = worker.loop.now - began
+            log.startTime = worker.loop.wallClock - log.duration
+            log.upstreamCluster = cluster?.name ?? ""
+            log.terminationDetails = reason
+            manager.record(log)
+        }
         idleTimer?.stop()
         connectTimer?.stop()
         downstream?.close()
