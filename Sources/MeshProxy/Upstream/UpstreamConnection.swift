@@ -13,8 +13,8 @@ import MeshConfig
 final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
     private(set) var pool: UpstreamPool?
     private let loop: any IOLoop
-    private var stream: (any ByteStream)?
-    private var codec: (any HTTPConnection)?
+    private(set) var stream: (any ByteStream)?
+    private(set) var codec: (any HTTPConnection)?
     private var callers = StreamTable<any UpstreamCaller>()
     private var isDirty = false
     private var isDraining = false

@@ -86,8 +86,8 @@ final class SimulatedMesh {
     /// A proxy with one listener for HTTP at port 8080.
     func proxy(
         _ name: String = "proxy", clusters: [Cluster], routes: [Route]? = nil,
-        settings: Settings = Settings(), virtualHost: (inout VirtualHost) -> Void = { _ in },
-        manager: (inout HTTPConnectionManager) -> Void = { _ in }
+        settings: Settings = Settings(), manager: (inout HTTPConnectionManager) -> Void = { _ in },
+        virtualHost: (inout VirtualHost) -> Void = { _ in }
     ) -> SimulatedProxy {
         let routes = routes ?? [.forward(to: clusters.first?.name ?? "")]
         var host = VirtualHost(name: "all", domains: ["*"], routes: routes)
@@ -328,6 +328,9 @@ final class SimulatedProxy {
         worker = nil
         balancers = [:]
     }
+
+    /// Exchanges and relayed connections that are open.
+    var openWork: Int { worker.openWork }
 
     func cluster(_ name: String = "svc") -> UpstreamCluster? { worker.clusters[name] }
 
