@@ -313,7 +313,8 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
             self, failure: wasConnected && open.isEmpty ? nil : failure,
             wasConnected: wasConnected)
         for caller in open {
-            caller.upstreamReset(UpstreamFailure(transport: failure, unprocessed: false))
+            caller.upstreamReset(
+                UpstreamFailure(transport: failure, unprocessed: false, isOfConnection: true))
         }
     }
 }
