@@ -243,7 +243,7 @@ final class Exchange: UpstreamCaller {
             replay.withBytes { pass($0.span, endStream: ends, to: connection, owing: owed) }
         }
         if let requestTrailers { connection.sendTrailers(requestTrailers, on: stream) }
-        if !requestIsComplete, replay.count > Exchange.replayLimit {
+        if replay.count > Exchange.replayLimit {
             canReplay = false
             replay = ByteBuffer()
         }
