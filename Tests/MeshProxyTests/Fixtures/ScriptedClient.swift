@@ -292,6 +292,7 @@ final class RawEnd: ByteStreamHandler, StreamAcceptor {
     private(set) var sawEnd = false
     private(set) var failure: TransportFailure?
     private(set) var accepted = 0
+    private var all: [any ByteStream] = []
     /// Sends everything back.
     var echoes = false
     var keeps = 1 << 20
@@ -316,9 +317,15 @@ final class RawEnd: ByteStreamHandler, StreamAcceptor {
         stream?.abort()
         stream = nil
     }
+    /// Also those that were accepted before the last one.
+    func closeAll() {
+        for stream in all { stream.close() }
+        close()
+    }
 
     func accepted(_ stream: any ByteStream, originalDestination: SocketAddress?) {
         accepted += 1
+        all.append(stream)
         self.stream = stream
         stream.handler = self
     }

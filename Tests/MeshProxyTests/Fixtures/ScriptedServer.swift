@@ -298,6 +298,7 @@ private final class ServerStream {
     private var sender: BodySender?
     private var timer: LoopTimer?
     private var hasBegun = false
+    private var hasReplied = false
     private var owed = 0
 
     init(
@@ -326,7 +327,7 @@ private final class ServerStream {
     }
 
     func cancelled() {
-        if !request.isComplete || sender != nil || !hasBegun { request.wasReset = true }
+        if !hasReplied, sender?.isDone != true { request.wasReset = true }
         sender?.stop()
         timer?.stop()
     }
@@ -393,9 +394,13 @@ private final class ServerStream {
         }
         let endsNow = bodiless || (count == 0 && trailers == nil)
         wire.codec.sendResponse(head, on: id, endStream: endsNow)
-        if endsNow { return }
+        if endsNow {
+            hasReplied = true
+            return
+        }
         if answer.bytes == nil, trailers == nil, answer.cut == nil, answer.pace == nil {
             wire.codec.sendBody(text.span, on: id, endStream: true)
+            hasReplied = true
             return
         }
         if answer.bytes == nil { wire.codec.sendBody(text.span, on: id, endStream: false) }
@@ -423,6 +428,7 @@ private final class ServerStream {
 
     func echo(_ bytes: UnsafeBufferPointer<UInt8>, _ end: Bool) {
         let hasRoom = wire.codec.sendBody(bytes.span, on: id, endStream: end)
+        if end { hasReplied = true }
         if hasRoom, !wire.isFull {
             wire.codec.consumed(bytes.count + owed, on: id)
             owed = 0

@@ -26,6 +26,7 @@ final class SimulatedMesh {
     private(set) var servers: [ScriptedServer] = []
     private(set) var proxies: [SimulatedProxy] = []
     private(set) var clients: [ScriptedClient] = []
+    private var rawEnds: [RawEnd] = []
     var calls: [Call] = []
     private var hostCount: UInt32 = 0
     private var callCount = 0
@@ -72,6 +73,7 @@ final class SimulatedMesh {
     func rawServer(_ name: String, _ change: (RawEnd) -> Void = { _ in }) -> RawServer {
         let host = makeHost(name)
         let end = RawEnd()
+        rawEnds.append(end)
         change(end)
         let address = address(of: host, 80)
         let loop = host.makeLoop(name)
@@ -144,6 +146,7 @@ final class SimulatedMesh {
 
     func rawClient(_ proxy: SimulatedProxy, port: UInt16 = 8080) -> RawEnd {
         let end = RawEnd()
+        rawEnds.append(end)
         end.connect(self, from: clientLoop, to: proxy.address.with(port: port))
         return end
     }
@@ -200,6 +203,7 @@ final class SimulatedMesh {
     /// - Returns: what was left over; empty when all is well.
     func finish() -> [String] {
         for client in clients { client.close() }
+        for end in rawEnds { end.closeAll() }
         run(for: .seconds(1))
         var left: [String] = []
         for proxy in proxies {

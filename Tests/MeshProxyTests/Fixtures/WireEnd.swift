@@ -158,7 +158,7 @@ final class BodySender {
     private let wire: WireEnd
     private let id: StreamID
     private var sent = 0
-    private var isDone = false
+    private(set) var isDone = false
     private let trailers: MessageHead?
     private let pace: Pace?
     /// Where it stops, and what happens there.
