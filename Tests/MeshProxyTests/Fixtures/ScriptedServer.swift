@@ -4,6 +4,8 @@ import MeshBase
 import MeshConfig
 import MeshSimulation
 
+@testable import MeshProxy
+
 /// What a scripted server does with a request.
 struct Answer {
     enum Kind {
@@ -140,11 +142,14 @@ final class ScriptedServer: StreamAcceptor {
     var limits = HTTPLimits()
     /// At which pace it reads bodies.
     var reading: Pace?
+    /// Speaks TLS.
+    var tls: DownstreamTLS?
     /// Never reads anything.
     var isDeaf = false
     private(set) var requests: [ReceivedRequest] = []
     /// Connections that were accepted, ever.
     private(set) var accepted = 0
+    fileprivate lazy var ends = TLSEnds(loop)
     private var listener: (any StreamListener)?
     fileprivate var connections: [ObjectIdentifier: ServerConnection] = [:]
 
@@ -235,7 +240,15 @@ private final class ServerConnection: WireOwner {
             loop: server.loop, server.speaks, isServer: true, limits: server.limits, owner: self)
         self.wire = wire
         reader = BodyReader(wire, pace: server.reading)
-        wire.use(stream)
+        if let tls = server.tls {
+            let ends = server.ends
+            let secure = TLSStream(
+                session: ends.server(tls), clusters: ends.clusters, handler: wire)
+            wire.use(secure, isReady: false)
+            secure.accept(stream, firstBytes: Span())
+        } else {
+            wire.use(stream, isReady: true)
+        }
         if server.isDeaf { wire.isDeaf = true }
     }
 
