@@ -304,6 +304,7 @@ public final class SocketStream<Kernel: StreamKernel>: ByteStream {
     }
 
     private func startTimer(_ duration: Duration) {
+        timer?.stop()
         // The timer is stopped, and with it this closure, before the stream goes.
         let timer = LoopTimer(loop.timers) { [unowned self] in timePassed() }
         timer.start(at: loop.now + duration)

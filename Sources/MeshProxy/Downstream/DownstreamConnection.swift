@@ -16,7 +16,7 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
     let manager: HTTPManager
     let number: UInt64
     private(set) var stream: (any ByteStream)?
-    private var codec: (any HTTPConnection)?
+    private(set) var codec: (any HTTPConnection)?
     private var exchanges = StreamTable<Exchange>()
     /// The first bytes, while they may yet become either protocol's.
     private var undecided = ByteBuffer()

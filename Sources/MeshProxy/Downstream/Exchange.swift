@@ -246,7 +246,7 @@ final class Exchange: UpstreamCaller {
             replay.withBytes { pass($0.span, endStream: ends, to: connection, owing: owed) }
         }
         if let requestTrailers { connection.sendTrailers(requestTrailers, on: stream) }
-        if !requestIsComplete, replay.count > Exchange.replayLimit {
+        if replay.count > Exchange.replayLimit {
             canReplay = false
             replay = ByteBuffer()
         }
@@ -259,7 +259,7 @@ final class Exchange: UpstreamCaller {
             reply(.overflow(failure.transport.detail))
             return
         }
-        failed(failure.transport, reason: failure.transport.kind.word, .unsent)
+        failed(failure, .unsent)
     }
 
     func upstreamReset(_ failure: UpstreamFailure) {
@@ -269,24 +269,21 @@ final class Exchange: UpstreamCaller {
             log.flags.insert(.upstreamConnectionTermination)
             log.details = "upstream_reset_after_response_started{\(failure.transport.kind.word)}"
             log.transportFailure = failure.transport.detail
-            releaseHost(.failed(failure.transport))
+            releaseHost(failure.isOfConnection ? .neutral : .failed(failure.transport))
             downstream?.reset(id, .internalError)
             finish()
             return
         }
-        failed(
-            failure.transport, reason: failure.transport.kind.word,
-            failure.unprocessed ? .refused : .sent)
+        failed(failure, failure.unprocessed ? .refused : .sent)
     }
 
     /// An attempt ended before its response: another endpoint, or a reply of our own.
-    private func failed(
-        _ failure: TransportFailure, reason: String, _ progress: RetryState.Progress
-    ) {
+    private func failed(_ event: UpstreamFailure, _ progress: RetryState.Progress) {
+        let failure = event.transport
         attemptTimer?.stop()
-        noteAttempt(reason)
+        noteAttempt(failure.kind.word)
         if let host { attempted.append(host) }
-        releaseHost(.failed(failure))
+        releaseHost(event.isOfConnection ? .neutral : .failed(failure))
         log.transportFailure = failure.detail
         if tryAgain(.transport(failure.kind, progress), canReplay: canReplay || progress == .unsent)
         {

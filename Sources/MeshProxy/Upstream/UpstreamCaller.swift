@@ -28,4 +28,6 @@ struct UpstreamFailure {
     var unprocessed: Bool
     /// Our own limit was reached; says nothing about the endpoint.
     var overflow = false
+    /// The whole connection failed, and the cluster has judged that already, once.
+    var isOfConnection = false
 }

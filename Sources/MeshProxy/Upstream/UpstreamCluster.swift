@@ -268,9 +268,8 @@ final class UpstreamCluster {
     func connectionClosed(_ host: Host, failure: TransportFailure?, wasConnected: Bool) {
         metrics.connectionClosed(failure?.kind, wasConnected: wasConnected)
         guard let failure else { return }
-        // Those who waited or had a request on it say so as well; a connection that failed with
-        // nobody on it would otherwise leave no trace.
-        if wasConnected { balancer.suspect(host, failure, now: set.loop.now) }
+        // One event, however many waited for the connection or had a request on it.
+        balancer.suspect(host, failure, now: set.loop.now)
         reportFailure(host, failure)
     }
 

@@ -13,12 +13,14 @@ import MeshConfig
 final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
     private(set) var pool: UpstreamPool?
     private let loop: any IOLoop
-    private var stream: (any ByteStream)?
-    private var codec: (any HTTPConnection)?
+    private(set) var stream: (any ByteStream)?
+    private(set) var codec: (any HTTPConnection)?
     private var callers = StreamTable<any UpstreamCaller>()
     private var isDirty = false
     private var isDraining = false
     private var requestCount = 0
+    /// An HTTP/1 exchange was given up: only a reset tells the endpoint that nobody reads on.
+    private var isCutShort = false
 
     /// Guards connecting first, then idleness and liveness.
     private var timer: LoopTimer?
@@ -93,6 +95,7 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
     /// Gives an exchange up; the caller hears nothing more of it.
     func reset(_ id: StreamID, _ code: HTTPErrorCode) {
         callers.remove(id)
+        if !isHTTP2 { isCutShort = true }
         codec?.reset(id, code)
         markDirty()
         settle()
@@ -285,8 +288,12 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
         self.pool = nil
         timer?.stop()
         timer = nil
-        if let codec, let stream, codec.hasOutput { pool.flush(codec, to: stream) }
-        stream?.close()
+        if isCutShort {
+            stream?.abort()
+        } else {
+            if let codec, let stream, codec.hasOutput { pool.flush(codec, to: stream) }
+            stream?.close()
+        }
         stream = nil
         codec = nil
         pool.closed(self, failure: nil, wasConnected: wasConnected)
@@ -313,7 +320,8 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
             self, failure: wasConnected && open.isEmpty ? nil : failure,
             wasConnected: wasConnected)
         for caller in open {
-            caller.upstreamReset(UpstreamFailure(transport: failure, unprocessed: false))
+            caller.upstreamReset(
+                UpstreamFailure(transport: failure, unprocessed: false, isOfConnection: true))
         }
     }
 }

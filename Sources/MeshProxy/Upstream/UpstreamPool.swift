@@ -160,7 +160,8 @@ final class UpstreamPool {
         let failed = waiting
         waiting = []
         for caller in failed {
-            caller.leaseFailed(UpstreamFailure(transport: failure, unprocessed: true))
+            caller.leaseFailed(
+                UpstreamFailure(transport: failure, unprocessed: true, isOfConnection: true))
         }
     }
 

@@ -1,7 +1,10 @@
 import EventLoop
 import HTTPCodec
 import MeshBase
+import MeshConfig
 import MeshSimulation
+
+@testable import MeshProxy
 
 /// One request of a scripted client, and what came of it.
 final class Call {
@@ -75,6 +78,8 @@ final class ScriptedClient: WireOwner {
     let loop: SimulatedLoop
     let target: SocketAddress
     var limits = HTTPLimits()
+    /// Speaks TLS.
+    var tls: UpstreamTLS?
     /// At which pace it reads bodies.
     var reading: Pace?
     /// The connection of the moment.
@@ -212,7 +217,15 @@ final class ScriptedClient: WireOwner {
         reader = BodyReader(end, pace: reading)
         var options = ConnectOptions()
         options.timeout = .seconds(5)
-        end.use(mesh.openStream(from: loop, to: target, options: options, handler: end))
+        guard let tls else {
+            let stream = loop.connect(target, options: options, handler: end)
+            end.use(stream, isReady: false)
+            return
+        }
+        let secure = TLSStream(
+            session: mesh.ends.client(tls), clusters: mesh.ends.clusters, handler: end)
+        end.use(secure, isReady: false)
+        secure.connect(target, options: options)
     }
 
     func wireOpened(_ wire: WireEnd) {
@@ -292,14 +305,14 @@ final class RawEnd: ByteStreamHandler, StreamAcceptor {
     private(set) var sawEnd = false
     private(set) var failure: TransportFailure?
     private(set) var accepted = 0
+    private var all: [any ByteStream] = []
     /// Sends everything back.
     var echoes = false
     var keeps = 1 << 20
     var onBytes: ((RawEnd) -> Void)?
 
-    func connect(_ mesh: SimulatedMesh, from loop: SimulatedLoop, to address: SocketAddress) {
-        stream = mesh.openStream(
-            from: loop, to: address, options: ConnectOptions(), handler: self)
+    func connect(from loop: SimulatedLoop, to address: SocketAddress) {
+        stream = loop.connect(address, options: ConnectOptions(), handler: self)
     }
 
     var text: String { String(decoding: bytes, as: UTF8.self) }
@@ -316,9 +329,15 @@ final class RawEnd: ByteStreamHandler, StreamAcceptor {
         stream?.abort()
         stream = nil
     }
+    /// Also those that were accepted before the last one.
+    func closeAll() {
+        for stream in all { stream.close() }
+        close()
+    }
 
     func accepted(_ stream: any ByteStream, originalDestination: SocketAddress?) {
         accepted += 1
+        all.append(stream)
         self.stream = stream
         stream.handler = self
     }

@@ -4,6 +4,8 @@ import MeshBase
 import MeshConfig
 import MeshSimulation
 
+@testable import MeshProxy
+
 /// What a scripted server does with a request.
 struct Answer {
     enum Kind {
@@ -140,11 +142,14 @@ final class ScriptedServer: StreamAcceptor {
     var limits = HTTPLimits()
     /// At which pace it reads bodies.
     var reading: Pace?
+    /// Speaks TLS.
+    var tls: DownstreamTLS?
     /// Never reads anything.
     var isDeaf = false
     private(set) var requests: [ReceivedRequest] = []
     /// Connections that were accepted, ever.
     private(set) var accepted = 0
+    fileprivate lazy var ends = TLSEnds(loop)
     private var listener: (any StreamListener)?
     fileprivate var connections: [ObjectIdentifier: ServerConnection] = [:]
 
@@ -235,7 +240,15 @@ private final class ServerConnection: WireOwner {
             loop: server.loop, server.speaks, isServer: true, limits: server.limits, owner: self)
         self.wire = wire
         reader = BodyReader(wire, pace: server.reading)
-        wire.use(stream)
+        if let tls = server.tls {
+            let ends = server.ends
+            let secure = TLSStream(
+                session: ends.server(tls), clusters: ends.clusters, handler: wire)
+            wire.use(secure, isReady: false)
+            secure.accept(stream, firstBytes: Span())
+        } else {
+            wire.use(stream, isReady: true)
+        }
         if server.isDeaf { wire.isDeaf = true }
     }
 
@@ -298,6 +311,7 @@ private final class ServerStream {
     private var sender: BodySender?
     private var timer: LoopTimer?
     private var hasBegun = false
+    private var hasReplied = false
     private var owed = 0
 
     init(
@@ -326,7 +340,7 @@ private final class ServerStream {
     }
 
     func cancelled() {
-        if !request.isComplete || sender != nil || !hasBegun { request.wasReset = true }
+        if !hasReplied, sender?.isDone != true { request.wasReset = true }
         sender?.stop()
         timer?.stop()
     }
@@ -393,9 +407,13 @@ private final class ServerStream {
         }
         let endsNow = bodiless || (count == 0 && trailers == nil)
         wire.codec.sendResponse(head, on: id, endStream: endsNow)
-        if endsNow { return }
+        if endsNow {
+            hasReplied = true
+            return
+        }
         if answer.bytes == nil, trailers == nil, answer.cut == nil, answer.pace == nil {
             wire.codec.sendBody(text.span, on: id, endStream: true)
+            hasReplied = true
             return
         }
         if answer.bytes == nil { wire.codec.sendBody(text.span, on: id, endStream: false) }
@@ -423,6 +441,7 @@ private final class ServerStream {
 
     func echo(_ bytes: UnsafeBufferPointer<UInt8>, _ end: Bool) {
         let hasRoom = wire.codec.sendBody(bytes.span, on: id, endStream: end)
+        if end { hasReplied = true }
         if hasRoom, !wire.isFull {
             wire.codec.consumed(bytes.count + owed, on: id)
             owed = 0

@@ -4,6 +4,7 @@ import LoadBalancer
 import MeshBase
 import MeshConfig
 import MeshSimulation
+import TestPKI
 
 @testable import MeshProxy
 
@@ -23,15 +24,19 @@ final class SimulatedMesh {
     /// Where clients live.
     let clientHost: SimulatedHost
     private let clientLoop: SimulatedLoop
+    private(set) lazy var ends = TLSEnds(clientLoop)
     private(set) var servers: [ScriptedServer] = []
     private(set) var proxies: [SimulatedProxy] = []
     private(set) var clients: [ScriptedClient] = []
+    private var rawEnds: [RawEnd] = []
     var calls: [Call] = []
     private var hostCount: UInt32 = 0
     private var callCount = 0
     /// The most that the write queues of all streams held together.
     private(set) var mostQueued = 0
     private var seen: [ObjectIdentifier: WeakObject] = [:]
+    /// The most body bytes that one exchange of a proxy had waiting in codecs and streams.
+    fileprivate(set) var mostHeld = 0
     /// Told after every turn, besides what the mesh checks itself.
     var onStep: (() -> Void)?
 
@@ -41,6 +46,11 @@ final class SimulatedMesh {
         clientHost = network.makeHost("clients", addresses: ["10.9.0.1"])
         clientLoop = clientHost.makeLoop("clients")
         network.onStep = { [unowned self] in stepped() }
+        installSeededRandom(seed: seed)
+    }
+
+    deinit {
+        removeSeededRandom()
     }
 
     // MARK: Building
@@ -72,6 +82,7 @@ final class SimulatedMesh {
     func rawServer(_ name: String, _ change: (RawEnd) -> Void = { _ in }) -> RawServer {
         let host = makeHost(name)
         let end = RawEnd()
+        rawEnds.append(end)
         change(end)
         let address = address(of: host, 80)
         let loop = host.makeLoop(name)
@@ -86,8 +97,9 @@ final class SimulatedMesh {
     /// A proxy with one listener for HTTP at port 8080.
     func proxy(
         _ name: String = "proxy", clusters: [Cluster], routes: [Route]? = nil,
-        settings: Settings = Settings(), virtualHost: (inout VirtualHost) -> Void = { _ in },
-        manager: (inout HTTPConnectionManager) -> Void = { _ in }
+        settings: Settings = Settings(), tls: DownstreamTLS? = nil,
+        manager: (inout HTTPConnectionManager) -> Void = { _ in },
+        virtualHost: (inout VirtualHost) -> Void = { _ in }
     ) -> SimulatedProxy {
         let routes = routes ?? [.forward(to: clusters.first?.name ?? "")]
         var host = VirtualHost(name: "all", domains: ["*"], routes: routes)
@@ -96,7 +108,7 @@ final class SimulatedMesh {
         manager(&config)
         let listener = Listener(
             name: "http", address: .loopback(port: 8080),
-            filterChains: [FilterChain(filter: .http(config))])
+            filterChains: [FilterChain(tls: tls, filter: .http(config))])
         return proxy(
             name,
             snapshot: Snapshot(
@@ -144,15 +156,9 @@ final class SimulatedMesh {
 
     func rawClient(_ proxy: SimulatedProxy, port: UInt16 = 8080) -> RawEnd {
         let end = RawEnd()
-        end.connect(self, from: clientLoop, to: proxy.address.with(port: port))
+        rawEnds.append(end)
+        end.connect(from: clientLoop, to: proxy.address.with(port: port))
         return end
-    }
-
-    func openStream(
-        from loop: SimulatedLoop, to address: SocketAddress, options: ConnectOptions,
-        handler: any ByteStreamHandler
-    ) -> any ByteStream {
-        loop.connect(address, options: options, handler: handler)
     }
 
     func nextCallID() -> Int {
@@ -199,7 +205,9 @@ final class SimulatedMesh {
     /// Ends everything: clients first, then proxies, then servers.
     /// - Returns: what was left over; empty when all is well.
     func finish() -> [String] {
+        network.heal()
         for client in clients { client.close() }
+        for end in rawEnds { end.closeAll() }
         run(for: .seconds(1))
         var left: [String] = []
         for proxy in proxies {
@@ -231,6 +239,11 @@ final class SimulatedMesh {
     private func noteObjects() {
         network.visitHandlers { handler in
             switch handler {
+            case let connection as DownstreamConnection: noteHeld(connection.stream, connection.codec)
+            case let connection as UpstreamConnection: noteHeld(connection.stream, connection.codec)
+            default: break
+            }
+            switch handler {
             case is DownstreamConnection, is UpstreamConnection, is TLSStream:
                 let key = ObjectIdentifier(handler)
                 if seen[key]?.object == nil { seen[key] = WeakObject(object: handler) }
@@ -238,6 +251,17 @@ final class SimulatedMesh {
                 break
             }
         }
+    }
+}
+
+extension SimulatedMesh {
+    fileprivate func noteHeld(_ stream: (any ByteStream)?, _ codec: (any HTTPConnection)?) {
+        guard let stream, let codec else { return }
+        var held = stream.queuedBytes
+        if codec.openStreams > 0 {
+            for id in StreamID(1)...64 { held += codec.queuedBytes(on: id) }
+        }
+        mostHeld = max(mostHeld, held)
     }
 }
 
@@ -328,6 +352,9 @@ final class SimulatedProxy {
         worker = nil
         balancers = [:]
     }
+
+    /// Exchanges and relayed connections that are open.
+    var openWork: Int { worker.openWork }
 
     func cluster(_ name: String = "svc") -> UpstreamCluster? { worker.clusters[name] }
 

@@ -25,7 +25,8 @@ final class WireEnd: ByteStreamHandler, TurnEndTask {
     private(set) var codec: any HTTPConnection
     private var owner: (any WireOwner)?
     private var isDirty = false
-    private var isPaused = false
+    /// Over TLS nothing is written before the handshake is done.
+    private var isReady = false
     /// Bytes that were received, of whatever.
     private(set) var received = 0
     /// Never reads: a stalled peer.
@@ -47,8 +48,9 @@ final class WireEnd: ByteStreamHandler, TurnEndTask {
         }
     }
 
-    func use(_ stream: any ByteStream) {
+    func use(_ stream: any ByteStream, isReady: Bool) {
         self.stream = stream
+        self.isReady = isReady
         stream.handler = self
         touch()
     }
@@ -92,7 +94,7 @@ final class WireEnd: ByteStreamHandler, TurnEndTask {
     }
 
     private func flush() {
-        guard let stream, codec.hasOutput else { return }
+        guard isReady, let stream, codec.hasOutput else { return }
         var bytes = ByteBuffer()
         codec.takeOutput(into: &bytes)
         bytes.withBytes { stream.write($0.span) }
@@ -111,6 +113,7 @@ final class WireEnd: ByteStreamHandler, TurnEndTask {
     func turnEnded() {
         isDirty = false
         takeEvents()
+        if !isReady { return }
         if codec.hasOutput {
             flush()
             takeEvents()
@@ -127,6 +130,7 @@ final class WireEnd: ByteStreamHandler, TurnEndTask {
     // MARK: What the stream says
 
     func streamConnected() {
+        isReady = true
         owner?.wireOpened(self)
         touch()
     }
@@ -158,7 +162,7 @@ final class BodySender {
     private let wire: WireEnd
     private let id: StreamID
     private var sent = 0
-    private var isDone = false
+    private(set) var isDone = false
     private let trailers: MessageHead?
     private let pace: Pace?
     /// Where it stops, and what happens there.
