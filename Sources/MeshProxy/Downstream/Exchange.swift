@@ -198,6 +198,7 @@ final class Exchange: UpstreamCaller {
             reply(.noEndpoint(reason))
         case .host(let pick):
             picked = pick
+            log.upstreamHost = pick.host.address
             let pool = cluster.pool(to: pick.host, downstreamIsHTTP2: downstream?.isHTTP2 ?? false)
             self.pool = pool
             if pool.waitingCount >= cluster.config.circuitBreakers.maxPendingRequests {
@@ -577,7 +578,6 @@ final class Exchange: UpstreamCaller {
         if virtualHost?.configuration.includeAttemptCount == true {
             head.set(.envoyAttemptCount, "\(log.attemptCount)")
         }
-        log.upstreamHost = host.address
     }
 
     private func applyResponseChanges(_ head: inout MessageHead) {
