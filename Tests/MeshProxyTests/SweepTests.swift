@@ -214,6 +214,8 @@ private final class SweepRun {
         if random.below(3) == 0 { clients[0].reading = Pace(bytes: 8000, every: .milliseconds(2)) }
         // Some meshes have good servers, some have all kinds.
         let kinds = random.below(3) == 0 ? 11 : 5
+        // Who breaks an HTTP/2 connection breaks the requests of others as well.
+        if kinds > 5, services.contains(where: { $0[0].speaks == .http2 }) { hasFaults = true }
         for _ in 0..<(8 + random.below(25)) {
             let client = clients[random.below(clients.count)]
             mesh.network.after(.milliseconds(random.below(1500))) { [unowned self] in
@@ -337,7 +339,9 @@ private final class SweepRun {
         }
         for (call, service, plan) in calls {
             let name =
-                "call \(call.id) \(call.method) \(plan.kind) \(call.status) \(call.failure ?? "")"
+                "call \(call.id) \(call.method) \(plan.kind) \(call.status) "
+                + "\(call.failure ?? "") \(call.wire) \(call.body.count) of \(plan.replyBytes), "
+                + "\(call.begunAt.nanoseconds / 1_000_000) ms + \(call.took.milliseconds)"
             for (server, request) in processed[call.id] ?? [] {
                 if !services[service].contains(where: { $0 === server }) {
                     problems.append("\(name): reached \(server.name)")

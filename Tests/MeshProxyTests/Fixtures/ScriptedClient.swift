@@ -52,6 +52,7 @@ final class Call {
     var status: Int { head?.status ?? 0 }
     var text: String { String(decoding: body.beginning, as: UTF8.self) }
     var servedBy: String { head?.string("x-served-by") ?? "" }
+    var wire: WireProtocol { client?.wire ?? .http1 }
     var isDone: Bool { endedAt != nil }
     var took: Duration { (endedAt ?? .distantFuture) - begunAt }
     /// An answer, whole, and to this request.
