@@ -47,7 +47,10 @@ final class HTTPManager {
 
     func drain() {
         isDraining = true
-        for connection in connections.values { connection.drain() }
+        // In the order of coming, so that a simulated run replays.
+        for connection in connections.values.sorted(by: { $0.number < $1.number }) {
+            connection.drain()
+        }
     }
 
     func record(

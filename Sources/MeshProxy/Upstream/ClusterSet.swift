@@ -36,7 +36,8 @@ final class ClusterSet {
     }
 
     subscript(name: String) -> UpstreamCluster? { clusters[name] }
-    var all: [UpstreamCluster] { Array(clusters.values) }
+    /// By name, so that a simulated run replays.
+    var all: [UpstreamCluster] { clusters.values.sorted { $0.name < $1.name } }
 
     /// Takes over what changed. Clusters that went drain: their open exchanges finish.
     func adopt(_ snapshot: Snapshot) {
@@ -57,7 +58,7 @@ final class ClusterSet {
                     config, set: self, metrics: metrics.cluster(config))
             }
         }
-        for (name, old) in clusters where next[name] == nil { old.drain() }
+        for old in all where next[old.name] == nil { old.drain() }
         clusters = next
     }
 
@@ -75,7 +76,7 @@ final class ClusterSet {
     }
 
     func drain() {
-        for cluster in clusters.values { cluster.drain() }
+        for cluster in all { cluster.drain() }
         clusters = [:]
     }
 

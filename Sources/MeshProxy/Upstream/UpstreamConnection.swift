@@ -12,6 +12,7 @@ import MeshConfig
 /// black-holed peer sends no reset.
 final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
     private(set) var pool: UpstreamPool?
+    let number: Int
     private let loop: any IOLoop
     private(set) var stream: (any ByteStream)?
     private(set) var codec: (any HTTPConnection)?
@@ -30,8 +31,10 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
     /// Whether the pool counts it among those that can take a request.
     var isListed = false
 
-    init(pool: UpstreamPool) {
+    /// - Parameter number: counts the pool's connections.
+    init(pool: UpstreamPool, number: Int) {
         self.pool = pool
+        self.number = number
         loop = pool.loop
         lastReceived = loop.now
         timer = LoopTimer(loop.timers) { [unowned self] in timerFired() }

@@ -19,6 +19,7 @@ final class UpstreamPool {
     private var listed: [UpstreamConnection] = []
     private var connections: [ObjectIdentifier: UpstreamConnection] = [:]
     private var connecting = 0
+    private var connectionsMade = 0
     private var waiting: [any UpstreamCaller] = []
     private(set) var isClosed = false
 
@@ -55,14 +56,19 @@ final class UpstreamPool {
     /// Lets exchanges finish, those that wait for a connection too, and keeps no connection after.
     func drain() {
         isClosed = true
-        for connection in connections.values { connection.drain() }
+        for connection in inOrder { connection.drain() }
     }
 
     /// Closes connections without an exchange; an unhealthy endpoint keeps none warm.
     func closeIdle() {
-        for connection in connections.values where connection.isConnected {
+        for connection in inOrder where connection.isConnected {
             if connection.openStreams == 0 { connection.drain() }
         }
+    }
+
+    /// In the order of making, so that a simulated run replays.
+    private var inOrder: [UpstreamConnection] {
+        connections.values.sorted { $0.number < $1.number }
     }
 
     // MARK: What a connection asks
@@ -187,7 +193,8 @@ final class UpstreamPool {
                 return
             }
             connecting += 1
-            let connection = UpstreamConnection(pool: self)
+            connectionsMade += 1
+            let connection = UpstreamConnection(pool: self, number: connectionsMade)
             connections[ObjectIdentifier(connection)] = connection
             cluster.connecting(host)
         }

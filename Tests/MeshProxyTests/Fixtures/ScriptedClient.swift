@@ -26,7 +26,7 @@ final class Call {
     /// The client gave it up itself.
     fileprivate(set) var wasCancelled = false
     fileprivate var sender: BodySender?
-    fileprivate weak var client: ScriptedClient?
+    fileprivate(set) weak var client: ScriptedClient?
 
     fileprivate let request: MessageHead
     fileprivate let payload: Payload?
@@ -36,7 +36,7 @@ final class Call {
 
     fileprivate init(
         id: Int, method: String, path: String, request: MessageHead, payload: Payload?,
-        trailers: MessageHead?, pace: Pace?, stopsAt: Int?
+        trailers: MessageHead?, pace: Pace?, stopsAt: Int?, echoes: Bool
     ) {
         self.id = id
         self.method = method
@@ -46,12 +46,13 @@ final class Call {
         requestTrailers = trailers
         self.pace = pace
         self.stopsAt = stopsAt
-        body = PayloadReader(seed: UInt64(id) + responseSeeds)
+        body = PayloadReader(seed: UInt64(id) + (echoes ? 0 : responseSeeds))
     }
 
     var status: Int { head?.status ?? 0 }
     var text: String { String(decoding: body.beginning, as: UTF8.self) }
     var servedBy: String { head?.string("x-served-by") ?? "" }
+    var wire: WireProtocol { client?.wire ?? .http1 }
     var isDone: Bool { endedAt != nil }
     var took: Duration { (endedAt ?? .distantFuture) - begunAt }
     /// An answer, whole, and to this request.
@@ -119,11 +120,12 @@ final class ScriptedClient: WireOwner {
     /// - Parameters:
     ///   - bytes: length of the body; `nil`: none.
     ///   - stopsAt: so much of the body is sent, and no more.
+    ///   - echoes: the answer's body is to be the request's.
     @discardableResult
     func send(
         _ method: String, _ path: String = "/", _ headers: [(String, String)] = [],
         bytes: Int? = nil, chunked: Bool = false, trailers: [(String, String)] = [],
-        pace: Pace? = nil, stopsAt: Int? = nil, host: String = "svc"
+        pace: Pace? = nil, stopsAt: Int? = nil, host: String = "svc", echoes: Bool = false
     ) -> Call {
         let id = mesh.nextCallID()
         var head = MessageHead()
@@ -143,7 +145,7 @@ final class ScriptedClient: WireOwner {
         let call = Call(
             id: id, method: method, path: path, request: head,
             payload: bytes.map { Payload(seed: UInt64(id), count: $0) }, trailers: fields,
-            pace: pace, stopsAt: stopsAt)
+            pace: pace, stopsAt: stopsAt, echoes: echoes)
         call.client = self
         call.begunAt = mesh.network.now
         mesh.calls.append(call)

@@ -274,7 +274,12 @@ private final class ServerConnection: WireOwner {
             let stream = ServerStream(server, request, server.answer(request), id, wire)
             streams[id] = stream
             stream.begin()
-            if end { stream.requestEnded() }
+            if end {
+                if stream.isEcho {
+                    stream.echo(UnsafeBufferPointer(start: nil, count: 0), true)
+                }
+                stream.requestEnded()
+            }
         case .body(let id, let bytes, let end):
             guard let stream = streams[id] else {
                 return wire.codec.consumed(bytes.count, on: id)
@@ -440,7 +445,10 @@ private final class ServerStream {
     }
 
     func echo(_ bytes: UnsafeBufferPointer<UInt8>, _ end: Bool) {
-        let hasRoom = wire.codec.sendBody(bytes.span, on: id, endStream: end)
+        let hasRoom =
+            bytes.isEmpty
+            ? wire.codec.sendBody([UInt8]().span, on: id, endStream: end)
+            : wire.codec.sendBody(bytes.span, on: id, endStream: end)
         if end { hasReplied = true }
         if hasRoom, !wire.isFull {
             wire.codec.consumed(bytes.count + owed, on: id)

@@ -161,6 +161,9 @@ final class SimulatedMesh {
         return end
     }
 
+    /// The number that the next call will have.
+    var nextCallNumber: Int { callCount + 1 }
+
     func nextCallID() -> Int {
         callCount += 1
         return callCount
@@ -232,14 +235,15 @@ final class SimulatedMesh {
         for proxy in proxies { proxy.checkInvariants() }
         let queued = network.queuedBytes
         mostQueued = max(mostQueued, queued)
-        if network.steps % 8 == 0 { noteObjects() }
+        if network.steps % 16 == 0 { noteObjects() }
         onStep?()
     }
 
     private func noteObjects() {
         network.visitHandlers { handler in
             switch handler {
-            case let connection as DownstreamConnection: noteHeld(connection.stream, connection.codec)
+            case let connection as DownstreamConnection:
+                noteHeld(connection.stream, connection.codec)
             case let connection as UpstreamConnection: noteHeld(connection.stream, connection.codec)
             default: break
             }
