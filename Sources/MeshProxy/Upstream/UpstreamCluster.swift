@@ -25,6 +25,9 @@ final class UpstreamCluster {
     private var isDrained = false
     /// Endpoints of which a failure was reported and no success since.
     private var failing: Set<SocketAddress> = []
+    private var reportWindow = Instant.zero
+    private var reportsInWindow = 0
+    private static let reportsPerWindow = 50
 
     /// How an endpoint answered, for its balancer and for health.
     enum Outcome {
@@ -275,6 +278,13 @@ final class UpstreamCluster {
 
     private func reportFailure(_ host: Host, _ failure: TransportFailure) {
         failing.insert(host.address)
+        // When thousands of requests fail together, a few say what all of them would.
+        if set.loop.now - reportWindow > .milliseconds(100) {
+            reportWindow = set.loop.now
+            reportsInWindow = 0
+        }
+        reportsInWindow += 1
+        if reportsInWindow > UpstreamCluster.reportsPerWindow { return }
         set.report(.failed(cluster: name, address: host.address, failure))
     }
 
