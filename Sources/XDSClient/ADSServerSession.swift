@@ -1,3 +1,4 @@
+internal import FoundationEssentials
 internal import SwiftProtobuf
 
 /// Everything that a control plane has to give, by type and name.

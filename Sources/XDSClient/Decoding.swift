@@ -1,5 +1,6 @@
 internal import MeshBase
 internal import MeshConfig
+internal import FoundationEssentials
 internal import SwiftProtobuf
 
 // What the decoders of all resource types share: where one is, what was wrong, and the small

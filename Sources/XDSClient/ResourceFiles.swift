@@ -1,3 +1,4 @@
+internal import MeshConfig
 internal import SwiftProtobuf
 
 // Files of resources to what a control plane serves.

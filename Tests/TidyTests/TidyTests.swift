@@ -20,6 +20,8 @@ import Testing
         let banned = ["Foundation", "FoundationEssentials", "Dispatch", "NIO", "NIOCore", "Yams"]
         for file in sources {
             for name in file.imports where banned.contains(name) {
+                // SwiftProtobuf's bytes are `Data`; it goes no further than the decoders.
+                if name == "FoundationEssentials", file.module == "XDSClient" { continue }
                 Issue.record("\(file.path) imports \(name)")
             }
         }
