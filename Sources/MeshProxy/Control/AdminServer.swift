@@ -144,11 +144,13 @@ private final class AdminConnection: ByteStreamHandler, TurnEndTask {
         touch()
         codec.receive(bytes)
         takeEvents()
+        markDirty()
     }
 
     func streamReceivedEnd() {
         codec.receiveEnd()
         takeEvents()
+        flush()
         close()
     }
 
@@ -185,7 +187,6 @@ private final class AdminConnection: ByteStreamHandler, TurnEndTask {
                 break
             }
         }
-        markDirty()
     }
 
     private func answer(_ id: StreamID) {
