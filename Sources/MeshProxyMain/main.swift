@@ -1,3 +1,4 @@
+import ArgumentParser
 import MeshProxy
 
 let (arguments, dropped) = EnvoyFlags.split(Array(CommandLine.arguments.dropFirst()))

@@ -1,3 +1,4 @@
+import EventLoop
 import MeshBase
 import MeshConfig
 import Observability

@@ -1,3 +1,4 @@
+import EventLoop
 import MTLS
 import MeshBase
 import MeshConfig

@@ -1,3 +1,4 @@
+import EventLoop
 import LoadBalancer
 import MeshBase
 import MeshConfig

@@ -1,3 +1,4 @@
+import MeshConfig
 import EventLoop
 import MeshBase
 import Observability
