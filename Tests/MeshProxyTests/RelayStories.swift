@@ -64,9 +64,12 @@ import Testing
         let (a, b) = (mesh.rawServer("a"), mesh.rawServer("b") { $0.echoes = true })
         mesh.network.connectFaults[a.address] = .refuse
         let proxy = relay(mesh, [a, b])
-        let clients = (0..<4).map { _ in mesh.rawClient(proxy) }
-        for client in clients { client.write("ping") }
-        mesh.run(for: .milliseconds(50))
+        let clients = (0..<4).map { _ in
+            let client = mesh.rawClient(proxy)
+            client.write("ping")
+            mesh.run(for: .milliseconds(10))
+            return client
+        }
         #expect(clients.allSatisfy { $0.text == "ping" })
         mesh.network.connectFaults[b.address] = .blackHole
         let lost = mesh.rawClient(proxy)
@@ -164,9 +167,13 @@ import Testing
                     (
                         "istio",
                         FilterChainMatch(transportProtocol: "tls", applicationProtocols: ["istio"]),
-                        trust.server("proxy", alpn: ["istio", "h2"])
+                        trust.server("proxy", alpn: ["h2"])
                     ),
-                    ("h2c", FilterChainMatch(applicationProtocols: ["h2c"]), nil),
+                    (
+                        "h2c",
+                        FilterChainMatch(
+                            transportProtocol: "raw_buffer", applicationProtocols: ["h2c"]), nil
+                    ),
                     ("plain", FilterChainMatch(transportProtocol: "raw_buffer"), nil),
                 ])
             func ask(_ wire: WireProtocol, _ tls: UpstreamTLS?) -> Call {
