@@ -284,7 +284,9 @@ final class Exchange: UpstreamCaller {
         attemptTimer?.stop()
         noteAttempt(failure.kind.word)
         if let host { attempted.append(host) }
-        releaseHost(event.isOfConnection ? .neutral : .failed(failure))
+        // A refused stream, or one above GOAWAY's last, says that the endpoint is busy, not dead.
+        let isJudged = event.isOfConnection || event.unprocessed
+        releaseHost(isJudged ? .neutral : .failed(failure))
         log.transportFailure = failure.detail
         if tryAgain(.transport(failure.kind, progress), canReplay: canReplay || progress == .unsent)
         {

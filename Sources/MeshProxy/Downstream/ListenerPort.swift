@@ -331,7 +331,10 @@ private final class Inspection: ByteStreamHandler {
         case .needMore:
             if bytes.count > 64 * 1024 { stop() }
         case .notTLS:
-            if port.config.inspectsHTTP { traits.applicationProtocols = sniffHTTP() }
+            if port.config.inspectsHTTP {
+                guard let protocols = sniffHTTP() else { return }
+                traits.applicationProtocols = protocols
+            }
             handOver()
         case .hello(let hello):
             traits.isTLS = true
@@ -351,9 +354,12 @@ private final class Inspection: ByteStreamHandler {
     func streamConnected() {}
     func streamDrained() {}
 
-    private func sniffHTTP() -> [String] {
+    /// - Returns: `nil` while it may yet become HTTP/2's preface.
+    private func sniffHTTP() -> [String]? {
         bytes.withBytes { bytes in
-            if bytes.starts(with: "PRI * HTTP/2".utf8) { return ["h2c"] }
+            let preface = "PRI * HTTP/2".utf8
+            if bytes.starts(with: preface) { return ["h2c"] }
+            if preface.starts(with: bytes) { return nil }
             guard let first = bytes.first, (65...90).contains(first) else { return [] }
             return ["http/1.1", "http/1.0"]
         }

@@ -1,3 +1,4 @@
+import Glibc
 import MTLS
 import MeshBase
 import MeshConfig
@@ -38,7 +39,11 @@ final class TLSEnds {
 
 /// Certificates of one authority, as the configurations of both sides.
 struct MeshTrust {
-    let pki = TestPKI()
+    let pki = TestPKI(notBefore: MeshTrust.begins, notAfter: MeshTrust.ends)
+
+    // The same moments in every run, so that certificates are the same bytes.
+    private static var begins: Int { 1_700_000_000 - time(nil) }
+    private static var ends: Int { 4_000_000_000 - time(nil) }
 
     func common(_ account: String, peer: String? = nil, alpn: [String] = ["h2"]) -> CommonTLS {
         CommonTLS(
@@ -61,7 +66,8 @@ struct MeshTrust {
     }
 
     func material(_ account: String) -> CertificateMaterial {
-        let leaf = pki.workload(account)
+        let leaf = pki.leaf(
+            uri: pki.identity(account), notBefore: MeshTrust.begins, notAfter: MeshTrust.ends)
         return CertificateMaterial(chain: .inline(leaf.chainBytes), key: .inline(leaf.keyBytes))
     }
 

@@ -83,6 +83,9 @@ final class ScriptedClient: WireOwner {
     var tls: UpstreamTLS?
     /// At which pace it reads bodies.
     var reading: Pace?
+    /// Streams of these paths are read at a pace of their own.
+    var readingOf: [String: Pace] = [:]
+    private var slowReaders: [StreamID: BodyReader] = [:]
     /// The connection of the moment.
     private(set) var end: WireEnd?
     private var reader: BodyReader?
@@ -250,7 +253,13 @@ final class ScriptedClient: WireOwner {
             running[id]?.interims.append(head.status)
         case .body(let id, let bytes, let isEnd):
             running[id]?.body.take(bytes)
-            reader?.took(bytes.count, on: id)
+            if let path = running[id]?.path, let pace = readingOf[path] {
+                let slow = slowReaders[id] ?? BodyReader(wire, pace: pace)
+                slowReaders[id] = slow
+                slow.took(bytes.count, on: id)
+            } else {
+                reader?.took(bytes.count, on: id)
+            }
             if isEnd { complete(id, now) }
         case .trailers(let id, let trailers):
             running[id]?.trailers = trailers
@@ -282,6 +291,8 @@ final class ScriptedClient: WireOwner {
         end = nil
         reader?.stop()
         reader = nil
+        for slow in slowReaders.values { slow.stop() }
+        slowReaders = [:]
         failAll(failure?.kind.word ?? "closed", loop.now)
         if !wasOpen {
             // No connection at all: what waits fails as well.

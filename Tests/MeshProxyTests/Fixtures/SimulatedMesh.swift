@@ -101,6 +101,18 @@ final class SimulatedMesh {
         manager: (inout HTTPConnectionManager) -> Void = { _ in },
         virtualHost: (inout VirtualHost) -> Void = { _ in }
     ) -> SimulatedProxy {
+        proxy(
+            name,
+            snapshot: SimulatedMesh.httpSnapshot(
+                clusters: clusters, routes: routes, tls: tls, manager: manager,
+                virtualHost: virtualHost), settings: settings)
+    }
+
+    static func httpSnapshot(
+        clusters: [Cluster], routes: [Route]? = nil, tls: DownstreamTLS? = nil,
+        manager: (inout HTTPConnectionManager) -> Void = { _ in },
+        virtualHost: (inout VirtualHost) -> Void = { _ in }
+    ) -> Snapshot {
         let routes = routes ?? [.forward(to: clusters.first?.name ?? "")]
         var host = VirtualHost(name: "all", domains: ["*"], routes: routes)
         virtualHost(&host)
@@ -109,13 +121,9 @@ final class SimulatedMesh {
         let listener = Listener(
             name: "http", address: .loopback(port: 8080),
             filterChains: [FilterChain(tls: tls, filter: .http(config))])
-        return proxy(
-            name,
-            snapshot: Snapshot(
-                listeners: [listener], clusters: clusters,
-                routes: [
-                    "routes": RouteConfiguration(name: "routes", virtualHosts: [host])
-                ]), settings: settings)
+        return Snapshot(
+            listeners: [listener], clusters: clusters,
+            routes: ["routes": RouteConfiguration(name: "routes", virtualHosts: [host])])
     }
 
     /// A proxy that relays bytes at port 8080.
@@ -292,6 +300,11 @@ final class SimulatedProxy {
 
     final class Reports {
         var evidence: [HealthEvidence] = []
+        var failures: [TransportFailure.Kind] {
+            evidence.compactMap { evidence in
+                if case .failed(_, _, let failure) = evidence { failure.kind } else { nil }
+            }
+        }
         var problems: [String] = []
         var adopted: UInt64 = 0
         var openWork = 0
