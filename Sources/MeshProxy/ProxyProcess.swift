@@ -102,6 +102,11 @@ public struct LoadedBootstrap: Sendable {
         } catch {
             throw LoadError(path: path ?? "--config-yaml", problems: "\(error)")
         }
+        let problems = StaticCheck.problems(of: bootstrap.staticResources)
+        if !problems.isEmpty {
+            throw LoadError(
+                path: path ?? "--config-yaml", problems: problems.joined(separator: "\n"))
+        }
     }
 
     /// What `validate` prints.
