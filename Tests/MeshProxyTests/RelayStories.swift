@@ -1,3 +1,4 @@
+import EventLoop
 import HTTPCodec
 import MTLS
 import MeshBase

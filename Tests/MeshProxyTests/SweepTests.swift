@@ -34,7 +34,7 @@ import Testing
             if part == 0 { check(UInt64(one)) }
             return
         }
-        let count = number("MESH_SEEDS") ?? 240
+        let count = number("MESH_SEEDS") ?? 320
         for seed in stride(from: part, to: count, by: parts) { check(UInt64(seed)) }
     }
 
@@ -277,8 +277,17 @@ private final class SweepRun {
         let server = servers[random.below(servers.count)]
         let begins = Duration.milliseconds(random.below(1500))
         let lasts = Duration.milliseconds(50 + random.below(1500))
-        let inner = mesh.proxies[0]
         let network = mesh.network
+        let inner = mesh.proxies[0]
+        // Which leg: to a server, between the proxies, or to the client.
+        var (left, right, target) = (inner.host, server.host, server.address)
+        let leg = random.below(4)
+        if leg == 1, front !== inner {
+            (left, right, target) = (front.host, inner.host, inner.address)
+        }
+        if leg == 2 { (left, right, target) = (mesh.clientHost, front.host, front.address) }
+        // The scripted client has no time-outs, so what it sends must arrive at last.
+        let worst: Link.Carriage = leg == 2 ? .waiting : .losing
         let begin: () -> Void
         let end: () -> Void
         switch random.below(7) {
@@ -293,13 +302,13 @@ private final class SweepRun {
             begin = { server.kill() }
             end = { server.listen() }
         case 3:
-            begin = { network.partition([inner.host], from: [server.host]) }
-            end = { network.between([inner.host], [server.host]) { $0.carriage = .carrying } }
+            begin = { network.partition([left], from: [right]) }
+            end = { network.between([left], [right]) { $0.carriage = .carrying } }
         case 4:
-            begin = { network.between([inner.host], [server.host]) { $0.carriage = .losing } }
-            end = { network.between([inner.host], [server.host]) { $0.carriage = .carrying } }
+            begin = { network.between([left], [right]) { $0.carriage = worst } }
+            end = { network.between([left], [right]) { $0.carriage = .carrying } }
         case 5:
-            begin = { network.resetConnections { _, address in address == server.address } }
+            begin = { network.resetConnections { _, address in address == target } }
             end = {}
         default:
             begin = { server.shutDown() }
