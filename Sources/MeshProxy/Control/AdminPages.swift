@@ -50,6 +50,10 @@ struct AdminPages {
         Page(path: "/listeners", help: "listeners and their addresses (?format=json)") {
             pages, request throws(AdminQueryError) in try pages.listeners(request)
         },
+        Page(
+            path: "/logging", help: "log levels (?level=, ?paths=a:debug,b:info, ?NAME=level)",
+            mutates: true
+        ) { pages, request throws(AdminQueryError) in try pages.logging(request) },
         Page(path: "/quitquitquit", help: "end the process", mutates: true) { pages, _ in
             pages.control.quit()
             return AdminServer.Reply("OK\n")
@@ -160,6 +164,37 @@ struct AdminPages {
         case .complete: "complete"
         case .down(let retryAt): "down, retry in \(max(0, (retryAt - now).milliseconds)) ms"
         }
+    }
+
+    // MARK: Logging
+
+    /// Sets levels as the query says, and lists them as Envoy does.
+    private func logging(
+        _ request: AdminServer.Request
+    ) throws(AdminQueryError) -> AdminServer.Reply {
+        let words = "trace, debug, info, warning, error, critical or off"
+        for (key, value) in request.query {
+            if key == "paths" {
+                do {
+                    try log.levels.apply(value)
+                } catch {
+                    throw AdminQueryError(
+                        key: key, expected: "component:level pairs, levels \(words)", given: value)
+                }
+                continue
+            }
+            guard let level = LogLevel(value) else {
+                throw AdminQueryError(key: key, expected: words, given: value)
+            }
+            if key == "level" {
+                log.levels.set(level)
+            } else if !log.levels.set(level, for: key) {
+                throw AdminQueryError(
+                    key: key, expected: "level, paths or a component's name", given: value)
+            }
+        }
+        let lines = log.levels.listing.map { "  \($0.name): \($0.level)\n" }
+        return AdminServer.Reply("active loggers:\n" + lines.joined())
     }
 
     // MARK: Stopping

@@ -68,7 +68,7 @@ final class TCPRelay {
 
     private func connect() {
         guard let cluster else { return }
-        guard attempted.count < 3,
+        guard attempted.count < max(3, manager.config.maxConnectAttempts),
             case .host(let pick) = cluster.pick(attempted: attempted, key: nil)
         else {
             log.flags.formUnion(
