@@ -211,6 +211,10 @@ final class ControlLoop {
                     cluster: cluster, address, gateway: nil, failure, now: loop.now))
         case .recovered(let cluster, let address):
             publish(health.succeeded(cluster: cluster, address, gateway: nil))
+        case .outlier(let cluster, let address, let until, let reason):
+            publish(
+                health.outlierTurned(
+                    cluster: cluster, address, ejectedUntil: until, reason: reason))
         }
     }
 

@@ -359,6 +359,7 @@ final class Exchange: UpstreamCaller {
         touchIdle()
         guard let downstream, let cluster else { return }
         cluster.metrics.responded(head.status, took: worker.loop.now - attemptBegan)
+        if cluster.detectsOutliers, let host { cluster.observed(host, status: head.status) }
         if retryPolicy != nil, tryAgain(after: head, endStream: endStream) { return }
 
         noteAttempt(nil)

@@ -1,5 +1,6 @@
 import EventLoop
 import HTTPCodec
+import HealthProbe
 import LoadBalancer
 import MTLS
 import MeshBase
@@ -25,6 +26,9 @@ final class UpstreamCluster {
     private var isDrained = false
     /// Endpoints of which a failure was reported and no success since.
     private var failing: Set<SocketAddress> = []
+    /// Only where the cluster configures it. Runs are counted by each worker for itself.
+    private var outliers: OutlierDetector?
+    private var outlierTimer: LoopTimer?
     private var reportWindow = Instant.zero
     private var reportsInWindow = 0
     private static let reportsPerWindow = 50
@@ -51,6 +55,7 @@ final class UpstreamCluster {
         balancer = Balancer(
             configuration: config.loadBalancing, paths: set.paths, settings: set.settings,
             random: set.loop.random.split())
+        configureOutlierDetection()
         adoptEndpoints()
     }
 
@@ -67,6 +72,7 @@ final class UpstreamCluster {
         let old = self.config
         self.config = config
         breaker.limits = config.circuitBreakers
+        if config.outlierDetection != old.outlierDetection { configureOutlierDetection() }
         if config.transport != old.transport || config.transportMatches != old.transportMatches
             || config.upstreamProtocol != old.upstreamProtocol
         {
@@ -115,11 +121,55 @@ final class UpstreamCluster {
         let update = balancer.update(
             endpoints: resolved, configuration: config.loadBalancing,
             overprovisioningFactor: config.endpoints.overprovisioningFactor)
+        outliers?.update(balancer.hosts.map(\.address))
         for host in update.removed {
             pools(of: host)?.drain()
             host.attachment = nil
         }
         metrics.membership(total: balancer.hosts.count)
+    }
+
+    // MARK: Outliers
+
+    private func configureOutlierDetection() {
+        outlierTimer?.stop()
+        outlierTimer = nil
+        outliers = config.outlierDetection.map {
+            OutlierDetector($0, now: set.loop.now, random: set.loop.random.split())
+        }
+        outliers?.update(balancer.hosts.map(\.address))
+    }
+
+    var detectsOutliers: Bool { outliers != nil }
+
+    /// An endpoint answered with this status.
+    func observed(_ host: Host, status: Int) {
+        if outliers != nil { observe(host, .status(status)) }
+    }
+
+    private func observe(_ host: Host, _ observation: OutlierDetector.Observation) {
+        let ejection = outliers?.record(host.address, observation, now: set.loop.now)
+        guard let ejection else { return }
+        set.report(
+            .outlier(
+                cluster: name, address: ejection.address, until: ejection.until,
+                reason: ejection.reason.rawValue))
+        armOutlierTimer()
+    }
+
+    private func armOutlierTimer() {
+        guard let deadline = outliers?.nextDeadline else { return }
+        if outlierTimer == nil {
+            outlierTimer = LoopTimer(set.loop.timers) { [unowned self] in outlierDeadline() }
+        }
+        outlierTimer?.start(at: deadline)
+    }
+
+    private func outlierDeadline() {
+        for address in outliers?.deadlineReached(at: set.loop.now) ?? [] {
+            set.report(.outlier(cluster: name, address: address, until: nil, reason: ""))
+        }
+        armOutlierTimer()
     }
 
     // MARK: Choosing
@@ -146,6 +196,7 @@ final class UpstreamCluster {
         case .failed(let failure):
             balancer.release(pick, .failed(failure), now: set.loop.now)
             reportFailure(pick.host, failure)
+            if outliers != nil { observe(pick.host, .transportFailure) }
         case .neutral:
             balancer.release(pick, .abandoned, now: set.loop.now)
         }
