@@ -151,7 +151,7 @@ public final class LibevLoop: IOLoop {
             swap(&closed, &closedDying)
             closedDying.removeAll(keepingCapacity: true)
         }
-        let next = timers.nextDeadline()
+        let next = timers.nextLook
         if next == armedFor { return }
         armedFor = next
         if let next {

@@ -57,17 +57,22 @@ public final class TimerQueue {
     /// Number of timers that wait, stale ones among them.
     public var count: Int { heap.count }
 
-    /// When to look again. Drops stale entries at the top, so an idle loop sleeps for ever.
+    /// When the next timer fires. Drops stale entries at the top.
     public func nextDeadline() -> Instant? {
         settleTop()
         return heap.first?.time
     }
 
+    /// When to look again: at or before the next timer fires. What is stale stays where it is, so a
+    /// timer that each request stops and starts again keeps its place; an idle loop wakes once for
+    /// each place that was left behind, and then sleeps for ever.
+    public var nextLook: Instant? { heap.isEmpty ? nil : heap[0].time }
+
     /// Fires all that is due, in order of time. What is started meanwhile waits for the next call,
     /// so a timer that starts itself again for `now` cannot hold the loop.
     public func fireDue(now: Instant) {
         let newest = nextOrder
-        while true {
+        while let look = nextLook, look <= now {
             settleTop()
             guard let top = heap.first, top.time <= now, top.order <= newest else { return }
             removeTop()
@@ -126,7 +131,7 @@ public final class TimerQueue {
     }
 
     private func precedes(_ left: Int, _ right: Int) -> Bool {
-        let (a, b) = (heap[left], heap[right])
-        return a.time != b.time ? a.time < b.time : a.order < b.order
+        let (a, b) = (heap[left].time, heap[right].time)
+        return a != b ? a < b : heap[left].order < heap[right].order
     }
 }

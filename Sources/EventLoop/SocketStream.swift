@@ -157,13 +157,11 @@ public final class SocketStream<Kernel: StreamKernel>: ByteStream {
     // MARK: Reading
 
     public func pauseReading(_ reason: ReadPause) {
-        pauses.insert(reason)
-        updateInterest()
+        if pauses.insert(reason).inserted { updateInterest() }
     }
 
     public func resumeReading(_ reason: ReadPause) {
-        pauses.remove(reason)
-        updateInterest()
+        if pauses.remove(reason) != nil { updateInterest() }
     }
 
     private func read() {

@@ -105,6 +105,10 @@ public final class HTTP1Connection: HTTPConnection {
     }
 
     public func nextEvent() -> HTTPEvent? {
+        // Mostly it is asked again after the last event, with nothing left to look at.
+        if input.count == 0, kept.capacity == 0, pending.isEmpty, !inputEnded, !isClosed {
+            return nil
+        }
         while true {
             if !pending.isEmpty { return pending.removeFirst() }
             if isClosed {

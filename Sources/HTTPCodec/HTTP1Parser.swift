@@ -53,6 +53,42 @@ enum ByteClass {
         for byte in bytes where !test(byte) { return false }
         return true
     }
+
+    static func isValue(_ bytes: UnsafeBufferPointer<UInt8>) -> Bool {
+        endOfValue(bytes, from: 0) == bytes.count
+    }
+
+    /// Where the first byte lies that a field value can't hold; eight are looked at together.
+    static func endOfValue(_ bytes: UnsafeBufferPointer<UInt8>, from start: Int) -> Int {
+        var at = start
+        guard let base = UnsafeRawPointer(bytes.baseAddress) else { return at }
+        let ones: UInt64 = 0x0101_0101_0101_0101
+        while bytes.count - at >= 8 {
+            let word = base.loadUnaligned(fromByteOffset: at, as: UInt64.self)
+            let delete = word ^ ones &* 0x7F
+            // High bits of bytes below 0x20 and of 0x7F. What a borrow adds lies above one of
+            // these, so the lowest is right.
+            let found =
+                (((word &- ones &* 0x20) & ~word) | ((delete &- ones) & ~delete))
+                & (ones &* 0x80)
+            if found == 0 {
+                at += 8
+                continue
+            }
+            at += found.trailingZeroBitCount / 8
+            if bytes[at] != 9 { return at }
+            at += 1
+        }
+        while at < bytes.count, isValue(bytes[at]) { at += 1 }
+        return at
+    }
+
+    /// Where the first byte lies that a token can't hold.
+    static func endOfToken(_ bytes: UnsafeBufferPointer<UInt8>, from start: Int) -> Int {
+        var at = start
+        while at < bytes.count, isToken(bytes[at]) { at += 1 }
+        return at
+    }
 }
 
 struct HTTP1Parser {
@@ -86,7 +122,7 @@ struct HTTP1Parser {
     mutating func parseRequest(
         _ bytes: Span<UInt8>, scheme: StaticString
     ) throws(ProtocolViolation) -> Int? {
-        head.reserve(fields: 16, bytes: min(bytes.count, 1024))
+        head.reserve(fields: 24, bytes: min(bytes.count, 1024) + 128)
         var at = 0
         if bytes.count > 0, bytes[0] == 13 {
             if bytes.count == 1 { return nil }
@@ -106,7 +142,7 @@ struct HTTP1Parser {
 
     /// - Returns: how many bytes the head takes, or `nil` when there must be more.
     mutating func parseResponse(_ bytes: Span<UInt8>) throws(ProtocolViolation) -> Int? {
-        head.reserve(fields: 16, bytes: min(bytes.count, 1024))
+        head.reserve(fields: 24, bytes: min(bytes.count, 1024) + 128)
         guard let afterLine = try parseStatusLine(bytes),
             let end = try parseFields(bytes, from: afterLine, isTrailer: false)
         else { return try incomplete(bytes) }
@@ -243,7 +279,7 @@ struct HTTP1Parser {
         var at = 12
         if bytes[at] == 0x20 {
             at += 1
-            while at < bytes.count, ByteClass.isValue(bytes[at]) { at += 1 }
+            at = bytes.withUnsafeBufferPointer { ByteClass.endOfValue($0, from: at) }
         }
         if at + 1 >= bytes.count { return nil }
         guard bytes[at] == 13, bytes[at + 1] == 10 else { throw bad("malformed status line") }
@@ -286,7 +322,7 @@ struct HTTP1Parser {
                 return at + 2
             }
             let nameStart = at
-            while at < end, ByteClass.isToken(bytes[at]) { at += 1 }
+            at = bytes.withUnsafeBufferPointer { ByteClass.endOfToken($0, from: at) }
             if at == end { return nil }
             if bytes[at] != 0x3A || at == nameStart {
                 throw bad(
@@ -297,7 +333,7 @@ struct HTTP1Parser {
             at += 1
             while at < end, bytes[at] == 0x20 || bytes[at] == 9 { at += 1 }
             let valueStart = at
-            while at < end, ByteClass.isValue(bytes[at]) { at += 1 }
+            at = bytes.withUnsafeBufferPointer { ByteClass.endOfValue($0, from: at) }
             if at + 1 >= end {
                 if at < end, bytes[at] != 13 { throw bad("control byte in header value") }
                 return nil

@@ -16,6 +16,7 @@ enum HTTP1Writer {
 
     /// What the head's own fields say: no length (`nil`), one, or nonsense (-1).
     static func declaredLength(_ head: MessageHead) -> Int? {
+        if !head.contains(.contentLength) { return nil }
         var length: Int?
         head.forEach { name, _, value in
             if name != .contentLength { return }
@@ -38,26 +39,28 @@ enum HTTP1Writer {
 
     /// Whether every field can be written without changing what the lines mean.
     static func isWritable(_ head: MessageHead) -> Bool {
-        var good = true
-        head.forEach { name, text, value in
-            switch name {
-            case .method:
-                good = good && !value.isEmpty && ByteClass.all(value, ByteClass.isToken)
-            case .path:
-                good = good && !value.isEmpty && ByteClass.all(value, ByteClass.isTarget)
-            case .authority:
-                good = good && ByteClass.all(value, ByteClass.isAuthority)
-            case .scheme, .status:
-                break
-            case .other:
-                good =
-                    good && !text.isEmpty && ByteClass.all(text, ByteClass.isToken)
-                    && ByteClass.all(value, ByteClass.isValue)
-            default:
-                good = good && ByteClass.all(value, ByteClass.isValue)
+        head.withBytes { bytes in
+            for field in head.fields {
+                let value = MessageHead.value(of: field, in: bytes)
+                switch field.name {
+                case .method:
+                    if value.isEmpty || !ByteClass.all(value, ByteClass.isToken) { return false }
+                case .path:
+                    if value.isEmpty || !ByteClass.all(value, ByteClass.isTarget) { return false }
+                case .authority:
+                    if !ByteClass.all(value, ByteClass.isAuthority) { return false }
+                case .scheme, .status:
+                    break
+                case .other:
+                    let name = MessageHead.name(of: field, in: bytes)
+                    if name.isEmpty || !ByteClass.all(name, ByteClass.isToken) { return false }
+                    if !ByteClass.isValue(value) { return false }
+                default:
+                    if !ByteClass.isValue(value) { return false }
+                }
             }
+            return true
         }
-        return good
     }
 
     /// - Returns: `false`, with nothing written, when the head lacks what a request line needs or
@@ -136,29 +139,37 @@ enum HTTP1Writer {
         framing == .chunked || framing == .untilClose
     }
 
+    /// Fields that lie side by side in the head are copied together.
     /// - Returns: whether the head asks for trailers by `te`.
     private static func writeFields(
         _ head: MessageHead, dropLength: Bool, _ output: inout ByteBuffer
     ) -> Bool {
-        var holdsTE = false
-        head.forEach { name, text, value in
-            switch name {
-            case .method, .scheme, .authority, .path, .status, .host, .connection, .keepAlive,
-                .proxyConnection, .transferEncoding, .upgrade, .http2Settings:
-                return
-            case .te:
-                holdsTE = true
-                return
-            case .contentLength where dropLength:
-                return
-            default:
-                output.append(text)
-                output.append(": ")
-                output.append(value)
-                output.append("\r\n")
+        head.withBytes { bytes in
+            var run = 0..<0
+            func writeRun() {
+                output.append(UnsafeBufferPointer(rebasing: bytes[run]))
             }
+            for field in head.fields {
+                switch field.name {
+                case .method, .scheme, .authority, .path, .status, .host, .connection, .keepAlive,
+                    .proxyConnection, .transferEncoding, .upgrade, .http2Settings, .te:
+                    continue
+                case .contentLength where dropLength:
+                    continue
+                default:
+                    break
+                }
+                let line = field.lineStart..<field.lineStart + field.lineCount
+                if line.lowerBound == run.upperBound {
+                    run = run.lowerBound..<line.upperBound
+                } else {
+                    writeRun()
+                    run = line
+                }
+            }
+            writeRun()
         }
-        return holdsTE
+        return head.contains(.te)
     }
 
     private static func writeStatusLine(_ status: Int, _ output: inout ByteBuffer) {

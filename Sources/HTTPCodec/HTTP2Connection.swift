@@ -556,38 +556,14 @@ public final class HTTP2Connection: HTTPConnection {
     private func withFields<R>(
         _ head: MessageHead, _ body: (UnsafePointer<nghttp2_nv>, Int) -> R
     ) -> R {
-        withUnsafeTemporaryAllocation(
-            byteCount: head.byteCount + 16, alignment: 1
-        ) { text in
-            withUnsafeTemporaryAllocation(of: nghttp2_nv.self, capacity: head.fields.count + 1) {
+        head.withBytes { bytes in
+            withUnsafeTemporaryAllocation(of: nghttp2_nv.self, capacity: head.fields.count + 2) {
                 fields in
-                var list = HTTP2FieldList(
-                    text: text.baseAddress!.assumingMemoryBound(to: UInt8.self), fields: fields)
-                if head.status > 0 { list.append(status: head.status) }
-                var hostIndex: Int?
-                for index in head.fields.indices {
-                    let name = head.fields[index].name
-                    if name.isPseudo, name != .status {
-                        head.withField(head.fields[index]) { list.append(name, $0, $1) }
-                    } else if name == .host {
-                        hostIndex = index
-                    }
+                withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 3) { digits in
+                    var list = HTTP2FieldList(fields)
+                    list.fill(from: head, bytes, digits)
+                    return body(UnsafePointer(fields.baseAddress!), list.count)
                 }
-                if let hostIndex, head.contains(.method), !head.contains(.authority) {
-                    head.withField(head.fields[hostIndex]) { list.append(.authority, $0, $1) }
-                }
-                head.forEach { name, text, value in
-                    switch name {
-                    case .method, .scheme, .authority, .path, .status, .host, .connection,
-                        .keepAlive, .proxyConnection, .transferEncoding, .upgrade, .http2Settings:
-                        break
-                    case .te:
-                        if value.elementsEqual("trailers".utf8) { list.append(name, text, value) }
-                    default:
-                        list.append(name, text, value)
-                    }
-                }
-                return body(UnsafePointer(fields.baseAddress!), list.count)
             }
         }
     }
@@ -610,7 +586,7 @@ private struct HTTP2HeadBuilder {
     mutating func begin() {
         head = MessageHead()
         head.httpVersion = 20
-        head.reserve(fields: 16, bytes: 512)
+        head.reserve(fields: 24, bytes: 896)
         bytes = 0
         cookies = 0
         fault = nil
@@ -654,24 +630,27 @@ private struct HTTP2HeadBuilder {
 
     /// Checks what nghttp2 does not, and makes `:authority` of a lone Host.
     mutating func finishRequest() -> Bool {
-        var good = true
         var hosts = 0
-        head.forEach { name, _, value in
-            switch name {
-            case .method:
-                good = good && ByteClass.all(value, ByteClass.isToken)
-            case .path:
-                good = good && !value.isEmpty && ByteClass.all(value, ByteClass.isTarget)
-            case .authority:
-                good = good && ByteClass.all(value, ByteClass.isAuthority)
-            case .host:
-                hosts += 1
-                good = good && ByteClass.all(value, ByteClass.isAuthority)
-            default:
-                break
+        let isGood = head.withBytes { bytes in
+            for field in head.fields {
+                let value = MessageHead.value(of: field, in: bytes)
+                switch field.name {
+                case .method:
+                    if !ByteClass.all(value, ByteClass.isToken) { return false }
+                case .path:
+                    if value.isEmpty || !ByteClass.all(value, ByteClass.isTarget) { return false }
+                case .authority:
+                    if !ByteClass.all(value, ByteClass.isAuthority) { return false }
+                case .host:
+                    hosts += 1
+                    if !ByteClass.all(value, ByteClass.isAuthority) { return false }
+                default:
+                    break
+                }
             }
+            return true
         }
-        if !good || hosts > 1 { return false }
+        if !isGood || hosts > 1 { return false }
         guard hosts == 1 else { return true }
         let host = head.withValue(.host) { Array($0) } ?? []
         if let authority = head.withValue(.authority, { Array($0) }) {
@@ -698,56 +677,66 @@ private struct HTTP2HeadBuilder {
     }
 }
 
-/// Fills nghttp2's array of fields; the text is copied once, here, and once more by nghttp2.
+/// Fills nghttp2's array of fields. Names and values stay where they are: nghttp2 copies them and
+/// puts names into lower case.
 private struct HTTP2FieldList {
-    private var text: UnsafeMutablePointer<UInt8>
     private let fields: UnsafeMutableBufferPointer<nghttp2_nv>
     private(set) var count = 0
 
-    init(text: UnsafeMutablePointer<UInt8>, fields: UnsafeMutableBufferPointer<nghttp2_nv>) {
-        self.text = text
+    init(_ fields: UnsafeMutableBufferPointer<nghttp2_nv>) {
         self.fields = fields
     }
 
-    mutating func append(status: Int) {
-        let digits = text
-        digits[0] = UInt8(48 + status / 100 % 10)
-        digits[1] = UInt8(48 + status / 10 % 10)
-        digits[2] = UInt8(48 + status % 10)
-        text += 3
-        append(HeaderName.status.text.utf8Start, 7, digits, 3)
+    /// - Parameters:
+    ///   - bytes: those of the head.
+    ///   - digits: where the status is written, three of them.
+    mutating func fill(
+        from head: MessageHead, _ bytes: UnsafeBufferPointer<UInt8>,
+        _ digits: UnsafeMutableBufferPointer<UInt8>
+    ) {
+        if head.status > 0 {
+            digits[0] = UInt8(48 + head.status / 100 % 10)
+            digits[1] = UInt8(48 + head.status / 10 % 10)
+            digits[2] = UInt8(48 + head.status % 10)
+            append(HeaderName.status.text, UnsafeBufferPointer(digits))
+        }
+        for field in head.fields where field.name.isPseudo && field.name != .status {
+            append(field.name.text, MessageHead.value(of: field, in: bytes))
+        }
+        if let host = head.firstIndex(of: .host), head.contains(.method),
+            !head.contains(.authority)
+        {
+            append(
+                HeaderName.authority.text, MessageHead.value(of: head.fields[host], in: bytes))
+        }
+        for field in head.fields {
+            let value = MessageHead.value(of: field, in: bytes)
+            switch field.name {
+            case .method, .scheme, .authority, .path, .status, .host, .connection, .keepAlive,
+                .proxyConnection, .transferEncoding, .upgrade, .http2Settings:
+                break
+            case .te:
+                if value.elementsEqual("trailers".utf8) { append(HeaderName.te.text, value) }
+            default:
+                append(MessageHead.name(of: field, in: bytes), value)
+            }
+        }
     }
 
-    mutating func append(
-        _ token: HeaderName, _ name: UnsafeBufferPointer<UInt8>,
-        _ value: UnsafeBufferPointer<UInt8>
-    ) {
-        let copied = text
-        if let source = value.baseAddress { copied.update(from: source, count: value.count) }
-        text += value.count
-        if token != .other {
-            let known = token.text
-            append(known.utf8Start, known.utf8CodeUnitCount, copied, value.count)
-            return
-        }
-        let lower = text
-        for index in name.indices {
-            let byte = name[index]
-            lower[index] = byte >= 65 && byte <= 90 ? byte | 0x20 : byte
-        }
-        text += name.count
-        append(lower, name.count, copied, value.count)
+    private mutating func append(_ name: StaticString, _ value: UnsafeBufferPointer<UInt8>) {
+        append(
+            UnsafeBufferPointer(start: name.utf8Start, count: name.utf8CodeUnitCount), value)
     }
 
     private mutating func append(
-        _ name: UnsafePointer<UInt8>, _ nameCount: Int, _ value: UnsafePointer<UInt8>,
-        _ valueCount: Int
+        _ name: UnsafeBufferPointer<UInt8>, _ value: UnsafeBufferPointer<UInt8>
     ) {
-        (fields.baseAddress! + count).initialize(
+        fields.initializeElement(
+            at: count,
             to: nghttp2_nv(
-                name: UnsafeMutablePointer(mutating: name),
-                value: UnsafeMutablePointer(mutating: value), namelen: nameCount,
-                valuelen: valueCount, flags: UInt8(NGHTTP2_NV_FLAG_NONE.rawValue)))
+                name: UnsafeMutablePointer(mutating: name.baseAddress),
+                value: UnsafeMutablePointer(mutating: value.baseAddress), namelen: name.count,
+                valuelen: value.count, flags: UInt8(NGHTTP2_NV_FLAG_NONE.rawValue)))
         count += 1
     }
 }

@@ -68,39 +68,84 @@ public enum HeaderName: UInt8, Sendable, CaseIterable {
     /// Finds the token of a name in any case; `.other` if it has none.
     public init(_ name: UnsafeBufferPointer<UInt8>) {
         self = .other
-        guard let base = name.baseAddress, name.count > 0, name.count < HeaderName.byLength.count
-        else { return }
-        for candidate in HeaderName.byLength[name.count] {
-            let text = candidate.text.utf8Start
-            if (text[name.count - 1] == base[name.count - 1] | 0x20
-                || text[name.count - 1] == base[name.count - 1])
-                && asciiEqualIgnoringCase(base, text, count: name.count)
-            {
-                self = candidate
-                return
-            }
+        guard let base = name.baseAddress, name.count > 0 else { return }
+        let candidate = table.candidate(base, count: name.count)
+        let known = candidate.text
+        if known.utf8CodeUnitCount == name.count,
+            asciiEqualIgnoringCase(base, known.utf8Start, count: name.count)
+        {
+            self = candidate
         }
     }
 
-    private static let byLength: [[HeaderName]] = {
-        var table: [[HeaderName]] = Array(repeating: [], count: 48)
-        for name in HeaderName.allCases where name != .other {
-            table[name.text.utf8CodeUnitCount].append(name)
+}
+
+/// Never written after it is made.
+nonisolated(unsafe) private let table = HeaderNameTable()
+
+/// A perfect hash of the known names: three bytes and the length say which name it can only be.
+private struct HeaderNameTable {
+    private let slots = UnsafeMutablePointer<HeaderName>.allocate(capacity: 512)
+    private var multiplier: UInt32 = 0
+
+    /// Looks for a multiplier that sends no two names to one slot; about one in ten does.
+    init() {
+        var random = SeededRandom(seed: 1)
+        while true {
+            multiplier = UInt32(truncatingIfNeeded: random.next()) | 1
+            slots.initialize(repeating: .other, count: 512)
+            var isPerfect = true
+            for name in HeaderName.allCases where name != .other {
+                let slot = slot(name.text.utf8Start, count: name.text.utf8CodeUnitCount)
+                if slots[slot] != .other { isPerfect = false }
+                slots[slot] = name
+            }
+            if isPerfect { return }
         }
-        return table
-    }()
+    }
+
+    func candidate(_ text: UnsafePointer<UInt8>, count: Int) -> HeaderName {
+        slots[slot(text, count: count)]
+    }
+
+    /// Upper and lower case come to the same slot.
+    private func slot(_ text: UnsafePointer<UInt8>, count: Int) -> Int {
+        let bytes =
+            UInt32(text[0]) | UInt32(text[count / 2]) << 8 | UInt32(text[count - 1]) << 16
+        let key = (bytes | 0x0020_2020) ^ UInt32(truncatingIfNeeded: count) << 24
+        return Int((key &* multiplier) >> 23)
+    }
 }
 
 /// Compares ASCII text without regard to case. Only letters fold: "@" and "`" stay apart.
 public func asciiEqualIgnoringCase(
     _ left: UnsafePointer<UInt8>, _ right: UnsafePointer<UInt8>, count: Int
 ) -> Bool {
-    for index in 0..<count {
-        let a = left[index]
-        let b = right[index]
-        if a == b { continue }
-        let folded = a | 0x20
-        if folded != b | 0x20 || folded < 97 || folded > 122 { return false }
+    let left = UnsafeRawPointer(left)
+    let right = UnsafeRawPointer(right)
+    var index = 0
+    while index + 8 <= count {
+        let a = left.loadUnaligned(fromByteOffset: index, as: UInt64.self)
+        let b = right.loadUnaligned(fromByteOffset: index, as: UInt64.self)
+        if a != b, lowercase(a) != lowercase(b) { return false }
+        index += 8
+    }
+    while index < count {
+        let a = left.load(fromByteOffset: index, as: UInt8.self)
+        let b = right.load(fromByteOffset: index, as: UInt8.self)
+        if a != b, lowercase(UInt64(a)) != lowercase(UInt64(b)) { return false }
+        index += 1
     }
     return true
+}
+
+/// Eight bytes at once. A byte's high bit shows whether it is at least "A" and beyond "Z" after
+/// sums that can't carry into its neighbour, since bytes above ASCII are taken out before.
+private func lowercase(_ bytes: UInt64) -> UInt64 {
+    let ones: UInt64 = 0x0101_0101_0101_0101
+    let low = bytes & (ones &* 0x7F)
+    let fromA = low &+ ones &* (0x80 - 0x41)
+    let beyondZ = low &+ ones &* (0x7F - 0x5A)
+    let isUpper = (fromA ^ beyondZ) & ~bytes & (ones &* 0x80)
+    return bytes | isUpper >> 2
 }

@@ -1,21 +1,31 @@
 /// The head of a request or response, or a block of trailers: the one form that both codecs,
 /// the router, the filters and the log speak.
 ///
-/// All names and values lie in one byte array, in the order in which they came; a field is a
-/// token and four numbers. So a head costs two allocations, copying it costs none, and neither
-/// a name nor a value becomes a `String` on the way through. HTTP/1's request line and HTTP/2's
+/// All fields lie in one byte array as HTTP/1 would write them, "name: value CR LF", in the order
+/// in which they came; a field is a token and three numbers. So a head costs two allocations,
+/// copying it costs none, neither a name nor a value becomes a `String` on the way through, and a
+/// run of fields that goes out as it came is one copy. HTTP/1's request line and HTTP/2's
 /// pseudo-headers are the same fields here; `host` becomes `authority` when it is parsed.
 public struct MessageHead: Sendable {
     public struct Field: Sendable {
         public var name: HeaderName
-        var nameStart: UInt32
-        var nameCount: UInt32
-        var valueStart: UInt32
-        var valueCount: UInt32
+        var start: UInt32
+        var nameBytes: UInt32
+        var valueBytes: UInt32
+
+        /// Where the field's line begins in the bytes of the head, and so its name.
+        public var lineStart: Int { Int(start) }
+        /// Of the line with its end.
+        public var lineCount: Int { Int(nameBytes) &+ Int(valueBytes) &+ 4 }
+        public var nameCount: Int { Int(nameBytes) }
+        public var valueStart: Int { Int(start) &+ Int(nameBytes) &+ 2 }
+        public var valueCount: Int { Int(valueBytes) }
     }
 
     private var bytes: [UInt8] = []
     public private(set) var fields: [Field] = []
+    /// A bit for each token of which there is a field: most questions are for what isn't there.
+    private var present: UInt64 = 0
 
     /// Response status, 0 in a request or in trailers.
     public var status: Int = 0
@@ -56,13 +66,36 @@ public struct MessageHead: Sendable {
     public mutating func append(
         token: HeaderName, name: UnsafeBufferPointer<UInt8>, value: UnsafeBufferPointer<UInt8>
     ) {
-        let nameStart = bytes.count
-        bytes.append(contentsOf: name)
-        bytes.append(contentsOf: value)
+        let start = appendLine(name, value)
+        present |= 1 << UInt64(token.rawValue)
         fields.append(
             Field(
-                name: token, nameStart: UInt32(nameStart), nameCount: UInt32(name.count),
-                valueStart: UInt32(nameStart + name.count), valueCount: UInt32(value.count)))
+                name: token, start: start, nameBytes: UInt32(name.count),
+                valueBytes: UInt32(value.count)))
+    }
+
+    /// - Returns: where the line begins.
+    private mutating func appendLine(
+        _ name: UnsafeBufferPointer<UInt8>, _ value: UnsafeBufferPointer<UInt8>
+    ) -> UInt32 {
+        let start = UInt32(bytes.count)
+        let count = name.count + value.count + 4
+        bytes.append(addingCapacity: count) { (free: inout OutputSpan<UInt8>) in
+            free.withUnsafeMutableBufferPointer { buffer, used in
+                var line = buffer.baseAddress! + used
+                if let text = name.baseAddress { line.update(from: text, count: name.count) }
+                line += name.count
+                line[0] = 0x3A
+                line[1] = 0x20
+                line += 2
+                if let text = value.baseAddress { line.update(from: text, count: value.count) }
+                line += value.count
+                line[0] = 0x0D
+                line[1] = 0x0A
+                used += count
+            }
+        }
+        return start
     }
 
     public mutating func append(_ name: HeaderName, _ value: UnsafeBufferPointer<UInt8>) {
@@ -80,6 +113,7 @@ public struct MessageHead: Sendable {
             UnsafeBufferPointer(start: value.utf8Start, count: value.utf8CodeUnitCount))
     }
 
+    @_disfavoredOverload
     public mutating func append(_ name: HeaderName, _ value: String) {
         var value = value
         value.withUTF8 { append(name, $0) }
@@ -99,9 +133,11 @@ public struct MessageHead: Sendable {
             append(name, value)
             return
         }
-        fields[index].valueStart = UInt32(bytes.count)
-        fields[index].valueCount = UInt32(value.count)
-        bytes.append(contentsOf: value)
+        let text = name.text
+        fields[index].start = appendLine(
+            UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount), value)
+        fields[index].nameBytes = UInt32(text.utf8CodeUnitCount)
+        fields[index].valueBytes = UInt32(value.count)
         var later = fields.count - 1
         while later > index {
             if fields[later].name == name { fields.remove(at: later) }
@@ -121,7 +157,9 @@ public struct MessageHead: Sendable {
     }
 
     public mutating func remove(_ name: HeaderName) {
-        if firstIndex(of: name) != nil { fields.removeAll { $0.name == name } }
+        if !contains(name) { return }
+        fields.removeAll { $0.name == name }
+        present &= ~(1 << UInt64(name.rawValue))
     }
 
     /// Removes all fields of that name, compared without regard to case.
@@ -130,24 +168,35 @@ public struct MessageHead: Sendable {
         name.withUTF8 { wanted in
             var index = fields.count - 1
             while index >= 0 {
-                if isNamed(fields[index], wanted) { fields.remove(at: index) }
+                if isNamed(fields[index], wanted) { remove(at: index) }
                 index -= 1
             }
         }
     }
 
     public mutating func remove(at index: Int) {
-        fields.remove(at: index)
+        let name = fields.remove(at: index).name
+        if !fields.contains(where: { $0.name == name }) {
+            present &= ~(1 << UInt64(name.rawValue))
+        }
     }
 
     // MARK: Looking
 
     public func firstIndex(of name: HeaderName) -> Int? {
+        if !contains(name) { return nil }
         for index in fields.indices where fields[index].name == name { return index }
         return nil
     }
 
-    public func contains(_ name: HeaderName) -> Bool { firstIndex(of: name) != nil }
+    public func contains(_ name: HeaderName) -> Bool {
+        present & 1 << UInt64(name.rawValue) != 0
+    }
+
+    /// The bytes in which the fields lie, valid during the call.
+    public func withBytes<R>(_ body: (UnsafeBufferPointer<UInt8>) -> R) -> R {
+        bytes.withUnsafeBufferPointer(body)
+    }
 
     /// The value of the first field of that name, valid during the call.
     public func withValue<R>(
@@ -162,12 +211,7 @@ public struct MessageHead: Sendable {
         _ field: Field, _ body: (UnsafeBufferPointer<UInt8>, UnsafeBufferPointer<UInt8>) -> R
     ) -> R {
         bytes.withUnsafeBufferPointer { all in
-            body(
-                UnsafeBufferPointer(
-                    rebasing: all[Int(field.nameStart)..<Int(field.nameStart + field.nameCount)]),
-                UnsafeBufferPointer(
-                    rebasing: all[
-                        Int(field.valueStart)..<Int(field.valueStart + field.valueCount)]))
+            body(MessageHead.name(of: field, in: all), MessageHead.value(of: field, in: all))
         }
     }
 
@@ -178,15 +222,24 @@ public struct MessageHead: Sendable {
         bytes.withUnsafeBufferPointer { all in
             for field in fields {
                 body(
-                    field.name,
-                    UnsafeBufferPointer(
-                        rebasing: all[
-                            Int(field.nameStart)..<Int(field.nameStart + field.nameCount)]),
-                    UnsafeBufferPointer(
-                        rebasing: all[
-                            Int(field.valueStart)..<Int(field.valueStart + field.valueCount)]))
+                    field.name, MessageHead.name(of: field, in: all),
+                    MessageHead.value(of: field, in: all))
             }
         }
+    }
+
+    /// A field's name in the bytes of its head.
+    public static func name(
+        of field: Field, in bytes: UnsafeBufferPointer<UInt8>
+    ) -> UnsafeBufferPointer<UInt8> {
+        UnsafeBufferPointer(rebasing: bytes[field.lineStart..<field.lineStart + field.nameCount])
+    }
+
+    /// A field's value in the bytes of its head.
+    public static func value(
+        of field: Field, in bytes: UnsafeBufferPointer<UInt8>
+    ) -> UnsafeBufferPointer<UInt8> {
+        UnsafeBufferPointer(rebasing: bytes[field.valueStart..<field.valueStart + field.valueCount])
     }
 
     /// The first value of a known name as a `String`: for logs, tests and configuration only.
@@ -220,11 +273,11 @@ public struct MessageHead: Sendable {
 
     /// Bytes that the head would take on HTTP/1: names, values and four for each field.
     public var byteCount: Int {
-        fields.reduce(0) { $0 + Int($1.nameCount + $1.valueCount) + 4 }
+        fields.reduce(0) { $0 + $1.lineCount }
     }
 
     private func isNamed(_ field: Field, _ wanted: UnsafeBufferPointer<UInt8>) -> Bool {
-        guard Int(field.nameCount) == wanted.count, let text = wanted.baseAddress else {
+        guard field.nameCount == wanted.count, let text = wanted.baseAddress else {
             return false
         }
         return withField(field) { name, _ in

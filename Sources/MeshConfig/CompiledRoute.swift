@@ -3,6 +3,8 @@ public import MeshBase
 /// One route of a `RouteTable`: its tests, its header changes, and what its action does to a head.
 public final class CompiledRoute {
     public let configuration: Route
+    /// The configuration's action when it is to forward.
+    public let forward: CompiledForward?
     /// Its place in its virtual host.
     public let index: Int
     /// In the order in which Envoy applies them: route, virtual host, configuration. Those of the
@@ -115,7 +117,9 @@ public final class CompiledRoute {
         ].filter { !$0.isEmpty }
         var parts: [WeightedPart] = []
         var rewrite: (LinearRegex, [UInt8])?
+        var forward: CompiledForward?
         if case .forward(let action) = route.action {
+            forward = CompiledForward(action, in: host)
             if case .weighted(let clusters) = action.target {
                 var sum: UInt64 = 0
                 for cluster in clusters {
@@ -137,6 +141,7 @@ public final class CompiledRoute {
         }
         weighted = parts
         self.rewrite = rewrite
+        self.forward = forward
     }
 
     // MARK: Matching
@@ -311,8 +316,8 @@ public final class CompiledRoute {
     public func chooseCluster(
         for head: borrowing MessageHead, random: inout SeededRandom
     ) -> ClusterChoice? {
-        guard case .forward(let action) = configuration.action else { return nil }
-        switch action.target {
+        guard let forward else { return nil }
+        switch forward.action.target {
         case .cluster(let name): return .cluster(name)
         case .clusterHeader(let name):
             let token = HeaderChangeList.token(of: name)
@@ -360,9 +365,9 @@ public final class CompiledRoute {
     /// Rewrites `:path` as the forward action says; the old one is kept in
     /// `x-envoy-original-path`. The query stays.
     public func rewritePath(of head: inout MessageHead) {
-        guard case .forward(let action) = configuration.action else { return }
+        guard let forward else { return }
         let rewritten: [UInt8]?
-        switch action.pathRewrite {
+        switch forward.action.pathRewrite {
         case .none: return
         case .prefix(let replacement):
             rewritten = pathReplacingMatch(head, with: replacement)
@@ -403,9 +408,9 @@ public final class CompiledRoute {
     /// Rewrites `:authority` as the forward action says.
     /// - Parameter endpointHostname: the chosen endpoint's; empty leaves the authority alone.
     public func rewriteHost(of head: inout MessageHead, endpointHostname: String) {
-        guard case .forward(let action) = configuration.action else { return }
+        guard let forward else { return }
         let host: String
-        switch action.hostRewrite {
+        switch forward.action.hostRewrite {
         case .none: return
         case .literal(let literal): host = literal
         case .endpoint: host = endpointHostname
@@ -414,7 +419,7 @@ public final class CompiledRoute {
             host = (token == .other ? head.string(name) : head.string(token)) ?? ""
         }
         if host.isEmpty { return }
-        if action.appendXForwardedHost, let old = head.string(.authority), old != host,
+        if forward.action.appendXForwardedHost, let old = head.string(.authority), old != host,
             head.strings("x-forwarded-host").last != old
         {
             head.append("x-forwarded-host", old)
@@ -496,5 +501,22 @@ public enum RedirectTarget {
         guard let colon = host.lastIndex(of: ":") else { return nil }
         if let bracket = host.lastIndex(of: "]"), bracket > colon { return nil }
         return colon
+    }
+}
+
+/// A forward action behind one reference. An exchange holds on to it, and to copy the value would
+/// count a reference for each of its names and lists.
+public final class CompiledForward {
+    public let action: ForwardAction
+    /// The action's, or else its virtual host's.
+    public let retryPolicy: RetryPolicy?
+    public let hasRetryPolicy: Bool
+    public let perTryTimeout: Duration?
+
+    init(_ action: ForwardAction, in host: VirtualHost) {
+        self.action = action
+        retryPolicy = action.retryPolicy ?? host.retryPolicy
+        hasRetryPolicy = retryPolicy != nil
+        perTryTimeout = retryPolicy?.perTryTimeout
     }
 }

@@ -28,6 +28,8 @@ final class Worker {
     private var idleExchanges: [Exchange] = []
     private var connectionCount: UInt64 = 0
     private var httpDate = HTTPDate()
+    private var dateExpires = Instant.zero
+    private var isClosed = false
     /// For text of a few bytes that is made and copied at once.
     var scratch = ByteBuffer()
     /// Tells the control loop what happened here.
@@ -182,8 +184,13 @@ final class Worker {
         set { loop.random = newValue }
     }
 
+    /// The wall clock is read once a second.
     var date: HTTPDate {
-        httpDate.advance(to: loop.wallClock)
+        if loop.now >= dateExpires {
+            let time = loop.wallClock
+            httpDate.advance(to: time)
+            dateExpires = loop.now + .microseconds(1_000_000 - time.microseconds % 1_000_000)
+        }
         return httpDate
     }
 
@@ -197,7 +204,9 @@ final class Worker {
     }
 
     func recycle(_ exchange: Exchange) {
-        if idleExchanges.count < Worker.keptExchanges { idleExchanges.append(exchange) }
+        // Exchanges hold their worker, so a closed one lets the last of them go.
+        if isClosed || idleExchanges.count >= Worker.keptExchanges { return }
+        idleExchanges.append(exchange)
     }
 
     private static let keptExchanges = 256
@@ -225,6 +234,7 @@ final class Worker {
     }
 
     private func close() {
+        isClosed = true
         for port in listeners.values {
             port.stopListening()
             port.closeAll()

@@ -52,6 +52,21 @@ struct LibevLoopTests {
         #expect(loop.timers.nextDeadline() == nil)
     }
 
+    @Test("A timer that is stopped and started again and again keeps one place in the queue")
+    func stoppedTimerKeepsItsPlace() {
+        let queue = TimerQueue()
+        var fired = 0
+        let timer = LoopTimer(queue) { fired += 1 }
+        for millisecond in 0..<5 {
+            timer.start(at: .zero + .milliseconds(100 + millisecond))
+            timer.stop()
+            queue.fireDue(now: .zero + .milliseconds(millisecond))
+            #expect(queue.count == 1 && queue.nextLook == .zero + .milliseconds(100))
+        }
+        queue.fireDue(now: .zero + .milliseconds(100))
+        #expect(fired == 0 && queue.count == 0 && queue.nextLook == nil)
+    }
+
     @Test("A timer that starts itself for now does not hold the loop")
     func restlessTimer() {
         let queue = TimerQueue()

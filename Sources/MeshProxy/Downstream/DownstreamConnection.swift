@@ -245,14 +245,16 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
     }
 
     private func takeEvents() {
-        while let event = codec?.nextEvent() {
+        while var event = codec?.nextEvent() {
             switch event {
             case .head(let id, let head, let end):
                 if isDraining, !isHTTP2 { codec?.shutDown() }
                 let exchange = worker.makeExchange()
                 exchanges.insert(exchange, at: id)
                 idleTimer?.stop()
-                exchange.begin(head, endStream: end, id: id, on: self)
+                // The head is the exchange's alone, which then changes it in place.
+                event = .pong
+                exchange.begin(consume head, endStream: end, id: id, on: self)
             case .body(let id, let bytes, let end):
                 if let exchange = exchanges[id] {
                     exchange.requestBody(bytes, endStream: end)

@@ -19,7 +19,7 @@ import Observability
 /// **Time.** An exchange is used again for later requests, and its timers with it: a deadline
 /// that moves forward costs one store.
 final class Exchange: UpstreamCaller {
-    private unowned let worker: Worker
+    private let worker: Worker
     private var downstream: DownstreamConnection?
     private var id: StreamID = 0
 
@@ -35,15 +35,17 @@ final class Exchange: UpstreamCaller {
     private var route: CompiledRoute?
     private var virtualHost: CompiledVirtualHost?
     private var choice: ClusterChoice?
-    private var action: ForwardAction?
+    private var forward: CompiledForward?
     private var cluster: UpstreamCluster?
     private var picked: Pick?
     private var host: Host? { picked?.host }
     private var pool: UpstreamPool?
     private var upstream: UpstreamConnection?
     private var upstreamID: StreamID = 0
+    /// Made when something has failed.
     private var retry: RetryState?
-    private var retryPolicy: RetryPolicy?
+    /// When the whole exchange must be over.
+    private var mustEnd = Instant.distantFuture
     private var attempted: [Host] = []
     private var holdsRetryBudget = false
 
@@ -59,6 +61,8 @@ final class Exchange: UpstreamCaller {
     private var deadline: LoopTimer?
     private var attemptTimer: LoopTimer?
     private var idleTimer: LoopTimer?
+    /// How long neither side may be silent; zero is for ever.
+    private var idleLimit = Duration.zero
 
     /// Bytes of a request body that are kept for another attempt.
     private static let replayLimit = 64 * 1024
@@ -70,7 +74,8 @@ final class Exchange: UpstreamCaller {
     // MARK: The request
 
     func begin(
-        _ head: MessageHead, endStream: Bool, id: StreamID, on downstream: DownstreamConnection
+        _ head: consuming MessageHead, endStream: Bool, id: StreamID,
+        on downstream: DownstreamConnection
     ) {
         self.downstream = downstream
         self.id = id
@@ -81,6 +86,7 @@ final class Exchange: UpstreamCaller {
         began = worker.loop.now
         let manager = downstream.manager
         manager.metrics.requestBegan()
+        idleLimit = manager.config.streamIdleTimeout
         touchIdle()
 
         RequestHeaders.prepare(
@@ -98,15 +104,20 @@ final class Exchange: UpstreamCaller {
         case .route(let route, let virtualHost):
             self.route = route
             self.virtualHost = virtualHost
+            if let forward = route.forward {
+                self.forward = forward
+                idleLimit = forward.action.idleTimeout ?? idleLimit
+                forwardTo(route, forward)
+                return
+            }
             switch route.configuration.action {
             case .redirect(let action):
                 let target = route.redirectTarget(for: request, isTLS: isTLS)
                 redirect(to: target ?? "/", status: action.status)
             case .respond(let response):
                 respondDirectly(response)
-            case .forward(let action):
-                self.action = action
-                forwardTo(route, action, virtualHost)
+            case .forward:
+                break
             }
         }
     }
@@ -162,9 +173,7 @@ final class Exchange: UpstreamCaller {
 
     // MARK: Attempts
 
-    private func forwardTo(
-        _ route: CompiledRoute, _ action: ForwardAction, _ virtualHost: CompiledVirtualHost
-    ) {
+    private func forwardTo(_ route: CompiledRoute, _ forward: CompiledForward) {
         choice = route.chooseCluster(for: request, random: &worker.random)
         let name: String
         switch choice {
@@ -172,7 +181,7 @@ final class Exchange: UpstreamCaller {
         case .headerMissing, nil: name = ""
         }
         guard let cluster = worker.clusters[name] else {
-            reply(.noCluster(name, status: action.clusterNotFoundStatus))
+            reply(.noCluster(name, status: forward.action.clusterNotFoundStatus))
             return
         }
         guard cluster.admitRequest() else {
@@ -181,8 +190,6 @@ final class Exchange: UpstreamCaller {
         }
         self.cluster = cluster
         route.rewritePath(of: &request)
-        retryPolicy = action.retryPolicy ?? virtualHost.configuration.retryPolicy
-        retry = RetryState(policy: retryPolicy, head: request, deadline: .distantFuture)
         if requestIsComplete { requestEnded() }
         attempt()
     }
@@ -308,6 +315,11 @@ final class Exchange: UpstreamCaller {
             })
     }
 
+    private var retryState: RetryState {
+        retry
+            ?? RetryState(policy: forward?.retryPolicy, head: request, deadline: mustEnd)
+    }
+
     /// - Returns: whether another attempt has been arranged.
     private func tryAgain(_ evidence: RetryState.Evidence, canReplay: Bool) -> Bool {
         guard let cluster else { return false }
@@ -315,20 +327,20 @@ final class Exchange: UpstreamCaller {
         var mayWait = false
         var mustWait = false
         if case .transport = evidence { mayWait = true }
-        let decision = retry?.decide(
+        var state = retryState
+        let decision = state.decide(
             evidence, now: worker.loop.now, canReplay: canReplay, random: &worker.random
         ) {
             if !holdsRetryBudget { holdsRetryBudget = cluster.admitRetry() }
             mustWait = !holdsRetryBudget && mayWait
             return holdsRetryBudget || mayWait
         }
+        retry = state
         switch decision {
         case .retry where mustWait:
             startAttemptTimer(at: worker.loop.now + Exchange.longestBudgetWait, .budget)
             cluster.waitForRetry(self)
             return true
-        case nil:
-            return false
         case .giveUp(let refusal):
             if refusal == .attemptsSpent {
                 log.flags.insert(.upstreamRetryLimitExceeded)
@@ -355,12 +367,12 @@ final class Exchange: UpstreamCaller {
         if head.status != 101 { downstream?.send(head, on: id, endStream: false) }
     }
 
-    func responseHead(_ head: MessageHead, endStream: Bool) {
+    func responseHead(_ head: consuming MessageHead, endStream: Bool) {
         touchIdle()
         guard let downstream, let cluster else { return }
         cluster.metrics.responded(head.status, took: worker.loop.now - attemptBegan)
         if cluster.detectsOutliers, let host { cluster.observed(host, status: head.status) }
-        if retryPolicy != nil, tryAgain(after: head, endStream: endStream) { return }
+        if forward?.hasRetryPolicy == true, tryAgain(after: head, endStream: endStream) { return }
 
         noteAttempt(nil)
         responseHasBegun = true
@@ -368,7 +380,6 @@ final class Exchange: UpstreamCaller {
         replay.removeAll()
         replay.shrink()
         canReplay = false
-        var head = head
         ResponseHeaders.finish(
             &head, manager: downstream.manager, serviceTime: worker.loop.now - attemptBegan,
             date: worker.date)
@@ -385,7 +396,8 @@ final class Exchange: UpstreamCaller {
     private func tryAgain(after head: MessageHead, endStream: Bool) -> Bool {
         let grpc = head.string(.grpcStatus).flatMap { Int($0) }
         let evidence = RetryState.Evidence.response(status: head.status, grpc: grpc)
-        guard let cluster, var probe = retry else { return false }
+        guard let cluster else { return false }
+        var probe = retryState
         // Asked on a copy first: what is ended below can't be taken back.
         let mayRetry = probe.decide(
             evidence, now: worker.loop.now, canReplay: canReplay, random: &worker.random
@@ -532,9 +544,9 @@ final class Exchange: UpstreamCaller {
         route = nil
         virtualHost = nil
         choice = nil
-        action = nil
+        forward = nil
         retry = nil
-        retryPolicy = nil
+        mustEnd = .distantFuture
         request = MessageHead()
         requestTrailers = nil
         replay.removeAll()
@@ -571,10 +583,8 @@ final class Exchange: UpstreamCaller {
 
     /// The head as it goes to this endpoint.
     private func finishHead(_ head: inout MessageHead, _ host: Host) {
-        guard let action, let route else { return }
-        if action.hostRewrite != .none {
-            route.rewriteHost(of: &head, endpointHostname: host.hostname)
-        }
+        guard let route else { return }
+        route.rewriteHost(of: &head, endpointHostname: host.hostname)
         if !route.requestChanges.isEmpty || choice?.isWeighted == true {
             route.applyRequestChanges(to: &head, choice: choice, values: formatValues(host))
         }
@@ -630,9 +640,9 @@ final class Exchange: UpstreamCaller {
     private var attemptTimerMeans = AttemptTimer.perTry
 
     private func requestEnded() {
-        guard let action else { return }
-        var timeout = action.timeout
-        if let cap = action.maxGRPCTimeout,
+        guard let forward else { return }
+        var timeout = forward.action.timeout
+        if let cap = forward.action.maxGRPCTimeout,
             let asked = request.withValue(.grpcTimeout, { RequestHeaders.grpcTimeout($0) }) ?? nil
         {
             timeout = cap == .zero ? asked : min(asked, cap)
@@ -642,12 +652,13 @@ final class Exchange: UpstreamCaller {
             deadline = LoopTimer(worker.loop.timers) { [unowned self] in deadlinePassed() }
         }
         let time = worker.loop.now + timeout
+        mustEnd = time
         retry?.deadline = time
         deadline?.start(at: time)
     }
 
     private func startAttemptTimer() {
-        guard let limit = retryPolicy?.perTryTimeout else { return }
+        guard let limit = forward?.perTryTimeout else { return }
         startAttemptTimer(at: worker.loop.now + limit, .perTry)
     }
 
@@ -700,13 +711,11 @@ final class Exchange: UpstreamCaller {
     }
 
     private func touchIdle() {
-        guard let downstream else { return }
-        let limit = action?.idleTimeout ?? downstream.manager.config.streamIdleTimeout
-        guard limit > .zero else { return }
+        guard downstream != nil, idleLimit > .zero else { return }
         if idleTimer == nil {
             idleTimer = LoopTimer(worker.loop.timers) { [unowned self] in idled() }
         }
-        idleTimer?.start(at: worker.loop.now + limit)
+        idleTimer?.start(at: worker.loop.now + idleLimit)
     }
 
     private func idled() {

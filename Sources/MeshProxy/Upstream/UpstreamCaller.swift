@@ -11,7 +11,7 @@ protocol UpstreamCaller: AnyObject {
     func leaseFailed(_ failure: UpstreamFailure)
 
     func responseInterim(_ head: MessageHead)
-    func responseHead(_ head: MessageHead, endStream: Bool)
+    func responseHead(_ head: consuming MessageHead, endStream: Bool)
     /// Valid during the call. Give it back with `UpstreamConnection.consumed`.
     func responseBody(_ bytes: UnsafeBufferPointer<UInt8>, endStream: Bool)
     func responseTrailers(_ trailers: MessageHead)

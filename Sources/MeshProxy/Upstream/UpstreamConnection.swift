@@ -184,12 +184,14 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
 
     private func takeEvents() {
         var isNews = false
-        while let event = codec?.nextEvent() {
+        while var event = codec?.nextEvent() {
             isNews = true
             switch event {
             case .head(let id, let head, let end):
+                // The head is the caller's alone, who then changes it in place.
+                event = .pong
                 let caller = ended(id, end)
-                caller?.responseHead(head, endStream: end)
+                caller?.responseHead(consume head, endStream: end)
             case .interim(let id, let head):
                 callers[id]?.responseInterim(head)
             case .body(let id, let bytes, let end):
