@@ -43,7 +43,8 @@ extension Duration {
         // One division of the processor; 128 bits by 128 would be a call and fifty times as dear.
         let count =
             high < perNanosecond
-            ? min(limit, perNanosecond.dividingFullWidth((high, UInt64(truncatingIfNeeded: size))).0)
+            ? min(
+                limit, perNanosecond.dividingFullWidth((high, UInt64(truncatingIfNeeded: size))).0)
             : limit
         return total < 0 ? (count == limit ? .min : -Int64(count)) : Int64(count)
     }
