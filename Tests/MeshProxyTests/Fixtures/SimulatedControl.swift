@@ -72,11 +72,11 @@ final class ControlPlane {
     }
 
     /// Serves these resources, in YAML, from now on and no others.
-    func serve(_ texts: String...) {
+    func serve(_ texts: String..., besides raw: [RawResource] = []) {
         do {
-            resources = ServedResources(
-                try ResourceFiles.parse(
-                    files: texts.enumerated().map { ("\($0.offset)", Array($0.element.utf8)) }))
+            let parsed = try ResourceFiles.parse(
+                files: texts.enumerated().map { ("\($0.offset)", Array($0.element.utf8)) })
+            resources = ServedResources(parsed + raw)
         } catch {
             preconditionFailure("\(error)")
         }
@@ -247,9 +247,25 @@ enum ResourceText {
             """
     }
 
-    static func listener(_ name: String = "in", routes: String = "routes") -> String {
+    /// - Parameter certificate: a secret; with one, it speaks TLS.
+    static func listener(
+        _ name: String = "in", routes: String = "routes", certificate: String? = nil
+    ) -> String {
         let filters = "type.googleapis.com/envoy.extensions.filters"
-        return """
+        let type = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3"
+        let socket = certificate.map {
+            """
+
+                transport_socket:
+                  name: envoy.transport_sockets.tls
+                  typed_config:
+                    "@type": \(type).DownstreamTlsContext
+                    common_tls_context:
+                      alpn_protocols: [h2]
+                      tls_certificate_sds_secret_configs: [{name: \($0), sds_config: {ads: {}}}]
+            """
+        }
+        let text = """
             - "@type": x/envoy.config.listener.v3.Listener
               name: \(name)
               address: {socket_address: {address: 0.0.0.0, port_value: 8080}}
@@ -261,6 +277,18 @@ enum ResourceText {
                     rds: {route_config_name: \(routes), config_source: {ads: {}}}
                     http_filters:
                     - typed_config: {"@type": \(filters).http.router.v3.Router}
+            """
+        return text + (socket ?? "")
+    }
+
+    static func certificate(_ name: String, _ leaf: (chain: [UInt8], key: [UInt8])) -> String {
+        func quoted(_ bytes: [UInt8]) -> String {
+            "\"" + String(decoding: bytes, as: UTF8.self).replacing("\n", with: "\\n") + "\""
+        }
+        return """
+            - {"@type": x/envoy.extensions.transport_sockets.tls.v3.Secret, name: \(name),
+               tls_certificate: {certificate_chain: {inline_string: \(quoted(leaf.chain))},
+                 private_key: {inline_string: \(quoted(leaf.key))}}}
             """
     }
 
