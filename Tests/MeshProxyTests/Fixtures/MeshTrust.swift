@@ -71,6 +71,13 @@ struct MeshTrust {
         return CertificateMaterial(chain: .inline(leaf.chainBytes), key: .inline(leaf.keyBytes))
     }
 
+    /// A certificate of an account as bytes of PEM.
+    func pemLeaf(_ account: String) -> (chain: [UInt8], key: [UInt8]) {
+        let leaf = pki.leaf(
+            uri: pki.identity(account), notBefore: MeshTrust.begins, notAfter: MeshTrust.ends)
+        return (leaf.chainBytes, leaf.keyBytes)
+    }
+
     func validation(peer: String? = nil) -> ValidationMaterial {
         ValidationMaterial(
             trustedCA: .inline(pki.rootBytes),

@@ -28,6 +28,9 @@ final class SimulatedMesh {
     private(set) var servers: [ScriptedServer] = []
     private(set) var proxies: [SimulatedProxy] = []
     private(set) var clients: [ScriptedClient] = []
+    /// Proxies with a control loop, and the control planes that they ask.
+    var controlled: [ControlledProxy] = []
+    var controlPlanes: [ControlPlane] = []
     private var rawEnds: [RawEnd] = []
     var calls: [Call] = []
     private var hostCount: UInt32 = 0
@@ -156,8 +159,11 @@ final class SimulatedMesh {
     func client(_ wire: WireProtocol, _ proxy: SimulatedProxy, port: UInt16 = 8080)
         -> ScriptedClient
     {
-        let client = ScriptedClient(
-            self, wire, loop: clientLoop, target: proxy.address.with(port: port))
+        client(wire, to: proxy.address.with(port: port))
+    }
+
+    func client(_ wire: WireProtocol, to target: SocketAddress) -> ScriptedClient {
+        let client = ScriptedClient(self, wire, loop: clientLoop, target: target)
         clients.append(client)
         return client
     }
@@ -177,7 +183,7 @@ final class SimulatedMesh {
         return callCount
     }
 
-    private func makeHost(_ name: String) -> SimulatedHost {
+    func makeHost(_ name: String) -> SimulatedHost {
         hostCount += 1
         return network.makeHost(name, addresses: ["10.0.\(hostCount).1"])
     }
@@ -225,7 +231,9 @@ final class SimulatedMesh {
             left += proxy.leftovers()
             proxy.close()
         }
+        for proxy in controlled { proxy.close() }
         run(for: .seconds(1))
+        for plane in controlPlanes { plane.die() }
         for server in servers {
             server.stopListening()
             server.closeAll()
@@ -233,6 +241,7 @@ final class SimulatedMesh {
         run(for: .seconds(11))
         if network.liveStreams > 0 { left.append("\(network.liveStreams) live streams") }
         for proxy in proxies { proxy.forget() }
+        for proxy in controlled { proxy.forget() }
         network.trace.capacity = 0
         let alive = seen.values.compactMap { $0.object }
         left += alive.map { "\(type(of: $0)) is alive" }.sorted()
