@@ -216,9 +216,47 @@ import XDSClient
             #expect(proxy.control.warmingNames("listener") == ["in"])
             plane.serve(
                 clusters, ResourceText.listener(routes: "new"), ResourceText.routes("new", to: "b"))
-            traffic.run(for: .milliseconds(200))
-            #expect(traffic.lastServer == "b" && traffic.failed == 0)
+            mesh.run(for: .milliseconds(100))
+            let after = Traffic(mesh, mesh.client(.http2, proxy))
+            after.run(for: .milliseconds(100))
+            #expect(after.lastServer == "b" && after.failed + traffic.failed == 0)
             #expect(proxy.control.warming == [] && plane.refusals == [])
+            #expect(mesh.finish() == [])
+        }
+    }
+
+    @Test("A certificate over SDS is used as it comes, and its successor for new connections")
+    func rotation() {
+        for incremental in [false, true] {
+            let mesh = SimulatedMesh(seed: 13)
+            let trust = MeshTrust()
+            let a = mesh.upstream("a")
+            let plane = mesh.controlPlane("east")
+            let rest = [
+                ResourceText.listener(certificate: "identity"), ResourceText.routes(to: "svc"),
+                ResourceText.cluster("svc"), ResourceText.endpoints("svc", [a]),
+            ].joined(separator: "\n")
+            plane.serve(rest, ResourceText.certificate("identity", trust.pemLeaf("one")))
+            let proxy = mesh.controlledProxy(plane, incremental: incremental)
+            mesh.run(for: .milliseconds(100))
+            func client(expecting peer: String) -> ScriptedClient {
+                let client = mesh.client(.http2, proxy)
+                client.tls = trust.client("client", peer: peer)
+                client.reconnects = false
+                return client
+            }
+            let old = client(expecting: "one")
+            let first = old.get()
+            #expect(mesh.run())
+            #expect(first.isAnswered())
+            plane.serve(rest, ResourceText.certificate("identity", trust.pemLeaf("two")))
+            mesh.run(for: .milliseconds(100))
+            let calls = [
+                old.get(), client(expecting: "two").get(), client(expecting: "one").get(),
+            ]
+            #expect(mesh.run())
+            #expect(calls.map { $0.isAnswered() } == [true, true, false])
+            #expect(plane.refusals == [] && proxy.problems == [])
             #expect(mesh.finish() == [])
         }
     }
