@@ -9,7 +9,7 @@ final class HTTPManager {
     let config: HTTPConnectionManager
     let metrics: HTTPMetrics
     private let listener: ListenerMetrics
-    private let slot: RouteSlot
+    private var slot: RouteSlot
     private let logs: [AccessLogWriter]
     private var connections: [ObjectIdentifier: DownstreamConnection] = [:]
     private(set) var isDraining = false
@@ -29,6 +29,11 @@ final class HTTPManager {
 
     /// `nil` until the named route configuration has come.
     var routes: RouteTable? { slot.table }
+    /// Connections of a former version look their routes up where the present one does.
+    func followRoutes(of heir: HTTPManager) {
+        slot = heir.slot
+    }
+
     var wantsLog: Bool { !logs.isEmpty }
     var connectionCount: Int { connections.count }
     var openExchanges: Int { connections.values.reduce(0) { $0 + $1.openExchanges } }

@@ -54,6 +54,15 @@ final class ListenerPort: StreamAcceptor {
         let oldChains = chains
         try build(config)
         self.config = config
+        for old in oldChains {
+            // Routes are for the next request to find, on whichever connection it comes; a chain that is gone,
+            // or wants other peers, gives its connections up.
+            if let heir = chains.first(where: { $0.continues(old) }) {
+                old.followRoutes(of: heir)
+            } else {
+                old.drain()
+            }
+        }
         former.append(contentsOf: oldChains)
         former.removeAll { $0.connectionCount == 0 }
         if config.address != old.address || config.additionalAddresses != old.additionalAddresses
@@ -182,6 +191,18 @@ final class ChainPort {
         } catch {
             throw ListenerError(
                 listener: listener.name, reason: "filter chain \"\(config.name)\": \(error)")
+        }
+    }
+
+    /// Whether the connections of a former chain may live on as this one's.
+    func continues(_ former: ChainPort) -> Bool {
+        config.name == former.config.name && config.match == former.config.match
+            && config.tls == former.config.tls
+    }
+
+    func followRoutes(of heir: ChainPort) {
+        if case (.http(let manager), .http(let other)) = (terminal, heir.terminal) {
+            manager.followRoutes(of: other)
         }
     }
 
