@@ -41,7 +41,8 @@ public final class LoopTimer {
 /// The timers of one loop: a binary heap by time, then by order of starting.
 ///
 /// An entry can be stale, when its timer was stopped or moved since; stale entries are dropped or
-/// re-queued when their time comes. A stopped timer therefore stays in memory until then.
+/// re-queued when their time comes. That can be an hour away, and an entry keeps its timer in memory; so
+/// each time the heap has doubled all stale ones are swept out.
 public final class TimerQueue {
     private struct Entry {
         var time: Instant
@@ -51,6 +52,8 @@ public final class TimerQueue {
 
     private var heap: [Entry] = []
     private var nextOrder: UInt64 = 0
+    private var sweepAt = TimerQueue.leastSweep
+    private static let leastSweep = 256
 
     public init() {}
 
@@ -82,11 +85,25 @@ public final class TimerQueue {
     }
 
     fileprivate func insert(_ timer: LoopTimer, at time: Instant) {
+        if heap.count >= sweepAt { sweep() }
         nextOrder += 1
         timer.queuedAt = time
         timer.order = nextOrder
         heap.append(Entry(time: time, order: nextOrder, timer: timer))
         siftUp(heap.count - 1)
+    }
+
+    /// Drops the entries of timers that are stopped, and second entries of timers that moved.
+    private func sweep() {
+        heap.removeAll { entry in
+            if entry.timer.order != entry.order || entry.timer.queuedAt == nil { return true }
+            if entry.timer.deadline != nil { return false }
+            entry.timer.queuedAt = nil
+            return true
+        }
+        // A sorted array is a heap.
+        heap.sort { $0.time != $1.time ? $0.time < $1.time : $0.order < $1.order }
+        sweepAt = max(TimerQueue.leastSweep, 2 * heap.count)
     }
 
     private func settleTop() {
