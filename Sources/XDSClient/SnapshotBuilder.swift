@@ -322,6 +322,13 @@ public struct SnapshotBuilder: Sendable {
         secretsInForce.merge(fixed.secrets) { $1 }
     }
 
+    /// Clusters that wait for something and have no version in force.
+    private var warmingClusters: Set<String> {
+        Set(
+            wantedClusters.filter { clustersInForce[$0.name] == nil && !missing($0).isEmpty }
+                .map(\.name))
+    }
+
     private mutating func promoteListeners() {
         var wanted: Set<String> = []
         for listener in wantedListeners {
@@ -333,7 +340,17 @@ public struct SnapshotBuilder: Sendable {
         var named: Set<String> = []
         for listener in listenersInForce.values { named.formUnion(listener.routeNames) }
         routesInForce = routesInForce.filter { named.contains($0.key) }
-        for name in named { if let held = routes[name] { routesInForce[name] = held.value } }
+        for name in named {
+            guard let held = routes[name] else { continue }
+            // A table that leads to a cluster still warming would answer 503 where the one before
+            // it answers.
+            if routesInForce[name] != nil,
+                !warmingClusters.isDisjoint(with: held.value.clusterNames)
+            {
+                continue
+            }
+            routesInForce[name] = held.value
+        }
     }
 
     private mutating func promoteClusters() {
