@@ -155,6 +155,7 @@ struct HTTP1Parser {
         guard let end = try parseFields(bytes, from: 0, isTrailer: true) else {
             return try incomplete(bytes)
         }
+        head.markChecked()
         return end
     }
 
@@ -462,6 +463,7 @@ struct HTTP1Parser {
             throw bad("Content-Length beside Transfer-Encoding")
         }
         for name in connectionNames where !name.hasPrefix(":") { head.remove(name) }
+        head.markChecked()
     }
 }
 

@@ -200,6 +200,10 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
             takeEvents()
             guard self.codec != nil, self.stream != nil else { return }
         }
+        if stream.queuedBytes > DownstreamConnection.mostQueued {
+            close()
+            return
+        }
         if codec.wantsInput {
             stream.resumeReading(.codecFull)
         } else {
@@ -211,6 +215,8 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
     // MARK: Inside
 
     private static let writeLimit = 256 * 1024
+    /// Bodies stop long before; only who asks for answers (PING, SETTINGS) and never reads them comes here.
+    private static let mostQueued = 64 * 1024 * 1024
 
     private func markDirty() {
         if isDirty || stream == nil { return }
@@ -229,7 +235,8 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
         let scheme: StaticString = tls == nil ? "http" : "https"
         codec =
             http2
-            ? HTTP2Connection(role: .server, limits: limits)
+            ? HTTP2Connection(
+                role: .server, limits: limits, workspace: worker.clusters.http2Workspace)
             : HTTP1Connection(role: .server, limits: limits, scheme: scheme)
         if isDraining, http2 { codec?.shutDown() }
         markDirty()

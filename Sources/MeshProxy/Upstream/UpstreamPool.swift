@@ -116,7 +116,10 @@ final class UpstreamPool {
         case .http1: http2 = false
         case .alpn: http2 = negotiated == "h2"
         }
-        if http2 { return HTTP2Connection(role: .client, limits: limits) }
+        if http2 {
+            return HTTP2Connection(
+                role: .client, limits: limits, workspace: cluster.set.http2Workspace)
+        }
         return HTTP1Connection(role: .client, limits: limits)
     }
 
