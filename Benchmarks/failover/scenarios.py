@@ -137,10 +137,12 @@ def notes(scenario, world, requests, at, remote):
     busy = sum(request.end <= at and is_bad(request) for request in requests)
     if busy:
         said.append(f"{busy} slow or failed before the fault: is the machine busy?")
-    slow = sum(request.end > at and is_bad(request) for request in requests)
-    said.append(f"{slow} waited or failed")
+    slow = sum(request.end > at and request.status == 200 and is_bad(request)
+               for request in requests)
+    if slow:
+        said.append(f"{slow} waited and were answered")
     if scenario.name == "return":
-        said = said[:-1] + ramp(local_shares(requests, at))
+        said += ramp(local_shares(requests, at))
     if scenario.name == "cluster-blackhole-100":
         said.append(f"at most {remote['peak']} requests at once in west")
     if world.kind == "meshproxy" and scenario.routed:
