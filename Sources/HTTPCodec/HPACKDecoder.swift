@@ -128,7 +128,7 @@ struct HPACKInput {
 
     /// RFC 7541 §5.2: writes a string behind what the workspace holds.
     /// - Returns: how many bytes it has.
-    mutating func string(into workspace: HTTP2Workspace) -> Int? {
+    mutating func string(into workspace: HeadWorkspace) -> Int? {
         guard let first = peek, let count = integer(prefix: 7), count <= end - at else {
             return nil
         }

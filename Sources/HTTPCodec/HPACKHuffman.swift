@@ -66,6 +66,25 @@ struct HPACKHuffman {
         var read = 0
         var written = 0
         while true {
+            if count - read >= 8 {
+                // Full to the last whole byte; bits beyond `there` are the next ones already.
+                let next = UnsafeRawPointer(input + read).loadUnaligned(as: UInt64.self)
+                window |= UInt64(bigEndian: next) >> UInt64(there)
+                let taken = (63 - there) >> 3
+                read += taken
+                there += taken << 3
+                // No code of the table's is longer than its index.
+                while there >= HPACKHuffman.indexBits {
+                    let code = short[Int(window >> UInt64(64 - HPACKHuffman.indexBits))]
+                    if code.bits == 0 { break }
+                    output[written] = code.byte
+                    written += 1
+                    window <<= UInt64(code.bits)
+                    there -= Int(code.bits)
+                }
+                if count - read >= 8, there <= 32 { continue }
+                window &= there == 0 ? 0 : ~0 << UInt64(64 - there)
+            }
             while there <= 56, read < count {
                 window |= UInt64(input[read]) << UInt64(56 - there)
                 there += 8

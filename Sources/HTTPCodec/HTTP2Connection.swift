@@ -28,7 +28,7 @@ public final class HTTP2Connection: HTTPConnection {
 
     let role: Role
     let limits: HTTPLimits
-    let workspace: HTTP2Workspace
+    let workspace: HeadWorkspace
     var decoder = HPACKDecoder()
     var encoder = HPACKEncoder()
 
@@ -101,7 +101,7 @@ public final class HTTP2Connection: HTTPConnection {
 
     /// - Parameter workspace: may be shared by all connections of a loop.
     public init(
-        role: Role, limits: HTTPLimits = HTTPLimits(), workspace: HTTP2Workspace = HTTP2Workspace()
+        role: Role, limits: HTTPLimits = HTTPLimits(), workspace: HeadWorkspace = HeadWorkspace()
     ) {
         self.role = role
         self.limits = limits

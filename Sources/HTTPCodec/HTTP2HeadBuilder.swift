@@ -1,60 +1,5 @@
 internal import MeshBase
 
-/// Where the fields of a head lie while its block is read: memory that all connections of a loop use
-/// in turn, since a block is read in one go.
-public final class HTTP2Workspace {
-    private(set) var lines: UnsafeMutablePointer<UInt8>
-    private var lineCapacity = 4096
-    var used = 0
-    private(set) var fields: UnsafeMutablePointer<MessageHead.Field>
-    private var fieldCapacity = 64
-    var fieldCount = 0
-
-    public init() {
-        lines = .allocate(capacity: lineCapacity)
-        fields = .allocate(capacity: fieldCapacity)
-    }
-
-    deinit {
-        lines.deallocate()
-        fields.deallocate()
-    }
-
-    /// Makes room for so many more bytes.
-    @inline(__always)
-    func reserve(_ count: Int) {
-        if lineCapacity - used < count { grow(count) }
-    }
-
-    private func grow(_ count: Int) {
-        var capacity = lineCapacity
-        while capacity - used < count { capacity *= 2 }
-        let fresh = UnsafeMutablePointer<UInt8>.allocate(capacity: capacity)
-        fresh.update(from: lines, count: used)
-        lines.deallocate()
-        lines = fresh
-        lineCapacity = capacity
-    }
-
-    @inline(__always)
-    func append(_ field: MessageHead.Field) {
-        if fieldCount == fieldCapacity { growFields() }
-        fields[fieldCount] = field
-        fieldCount += 1
-    }
-
-    private func growFields() {
-        let fresh = UnsafeMutablePointer<MessageHead.Field>.allocate(capacity: fieldCapacity * 2)
-        fresh.update(from: fields, count: fieldCount)
-        fields.deallocate()
-        fields = fresh
-        fieldCapacity *= 2
-    }
-}
-
-@available(*, unavailable)
-extension HTTP2Workspace: Sendable {}
-
 /// A head while its block is read (RFC 9113 §8.2, §8.3): collects its lines and judges each field.
 ///
 /// The characters of a field are looked at where it comes as a literal. A field that is named by
@@ -76,7 +21,7 @@ struct HTTP2HeadBuilder {
         var isSensitive: Bool
     }
 
-    let workspace: HTTP2Workspace
+    let workspace: HeadWorkspace
     private let kind: Kind
     private let maxBytes: Int
     private let maxFields: Int
@@ -94,13 +39,12 @@ struct HTTP2HeadBuilder {
     private var nameCount = 0
     private var isNameFaulty = false
 
-    init(_ kind: Kind, _ workspace: HTTP2Workspace, _ limits: HTTPLimits) {
+    init(_ kind: Kind, _ workspace: HeadWorkspace, _ limits: HTTPLimits) {
         self.kind = kind
         self.workspace = workspace
         maxBytes = limits.maxHeaderBytes
         maxFields = limits.maxHeaderCount
-        workspace.used = 0
-        workspace.fieldCount = 0
+        workspace.begin()
     }
 
     // MARK: Fields by index
@@ -313,9 +257,7 @@ struct HTTP2HeadBuilder {
             fault = .malformed
             return nil
         }
-        var head = MessageHead(
-            lines: UnsafeBufferPointer(start: workspace.lines, count: workspace.used),
-            fields: UnsafeBufferPointer(start: workspace.fields, count: workspace.fieldCount))
+        var head = workspace.head()
         head.httpVersion = 20
         head.status = status
         if cookies > 1 { HTTP2HeadBuilder.joinCookies(&head) }

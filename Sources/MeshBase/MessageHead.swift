@@ -77,17 +77,9 @@ public struct MessageHead: Sendable {
         checkedBytes = UInt32(truncatingIfNeeded: lines.count)
     }
 
-    /// Says that all lines so far were looked at.
-    public mutating func markChecked() { checkedBytes = UInt32(truncatingIfNeeded: bytes.count) }
-
     /// Whether a codec has looked at this field's characters.
     @inline(__always)
     public func isChecked(_ field: Field) -> Bool { field.start < checkedBytes }
-
-    public mutating func reserve(fields fieldCount: Int, bytes byteCount: Int) {
-        fields.reserveCapacity(fieldCount)
-        bytes.reserveCapacity(byteCount)
-    }
 
     // MARK: Adding
 

@@ -12,7 +12,7 @@ private func bytes(_ hex: String) -> [UInt8] {
 /// A decoder and what it makes of blocks, as "name: value" lines.
 private final class Reader {
     private var decoder: HPACKDecoder
-    private let workspace = HTTP2Workspace()
+    private let workspace = HeadWorkspace()
 
     init(limit: Int = 4096) {
         decoder = HPACKDecoder(limit: limit)

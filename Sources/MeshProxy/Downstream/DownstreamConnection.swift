@@ -233,11 +233,12 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
         limits.streamWindow = config.initialStreamWindow
         limits.connectionWindow = config.initialConnectionWindow
         let scheme: StaticString = tls == nil ? "http" : "https"
+        let workspace = worker.clusters.headWorkspace
         codec =
             http2
-            ? HTTP2Connection(
-                role: .server, limits: limits, workspace: worker.clusters.http2Workspace)
-            : HTTP1Connection(role: .server, limits: limits, scheme: scheme)
+            ? HTTP2Connection(role: .server, limits: limits, workspace: workspace)
+            : HTTP1Connection(
+                role: .server, limits: limits, scheme: scheme, workspace: workspace)
         if isDraining, http2 { codec?.shutDown() }
         markDirty()
     }

@@ -16,7 +16,7 @@ final class ClusterSet {
     /// Health of the first hops, shared by every cluster that goes over them.
     let paths: PathHealth
     let pipe = TLSPipe()
-    let http2Workspace = HTTP2Workspace()
+    let headWorkspace = HeadWorkspace()
     private var clusters: [String: UpstreamCluster] = [:]
     private(set) var secrets: [String: Secret] = [:]
     private(set) var files: [String: [UInt8]] = [:]
