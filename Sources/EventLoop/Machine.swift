@@ -39,6 +39,10 @@ public enum Machine {
         return pages * Int(sysconf(Int32(_SC_PAGESIZE)))
     }
 
+    /// Gives memory that is free back to the system. Takes milliseconds for hundreds of megabytes, in
+    /// which allocations of other threads wait.
+    public static func giveBackMemory() { mesh_give_back_memory() }
+
     /// Wall-clock time for what has no loop: log lines of any thread.
     public static var wallClock: UnixTime { Socket.wallClock }
 
