@@ -48,6 +48,19 @@ let fuzzer: [Target] =
             swiftSettings: [.swiftLanguageMode(.v6), .unsafeFlags(["-parse-as-library"])])
     ]
 
+/// `MESH_MICRO=1` adds the benchmarks of single parts: see Benchmarks/Micro/run.
+let micro: [Target] =
+    Context.environment["MESH_MICRO"] == nil
+    ? []
+    : [
+        .target(name: "Count", path: "Benchmarks/Micro/Count"),
+        .executableTarget(
+            name: "micro",
+            dependencies: [
+                "MeshBase", "MeshConfig", "HTTPCodec", "LoadBalancer", "Observability", "Count",
+            ], path: "Benchmarks/Micro", exclude: ["Count", "run"], swiftSettings: strict),
+    ]
+
 let package = Package(
     name: "meshproxy",
     products: [.executable(name: "meshproxy", targets: ["MeshProxyMain"])],
@@ -112,5 +125,5 @@ let package = Package(
                 "MeshProxy", "MeshSimulation", "TestPKI",
             ]),
         tests("TidyTests", []),
-    ] + fuzzer
+    ] + fuzzer + micro
 )

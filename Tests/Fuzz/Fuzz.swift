@@ -15,6 +15,7 @@ private let target: FuzzTarget = {
 public func fuzzOneInput(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     if let problem = target.run(UnsafeBufferPointer(start: start, count: count)) {
         print(problem)
+        fflush(nil)
         abort()
     }
     return 0

@@ -121,6 +121,7 @@ func fuzzHPACKEncoder(_ bytes: UnsafeBufferPointer<UInt8>) -> String? {
     let server = HTTP2Connection(role: .server)
     let peers = (PeerInflater(), PeerInflater())
     client.give(server.output()) {}
+    server.give(client.output()) {}
     var stream: StreamID = 1
     while !input.isEmpty, stream < 400 {
         let how = input.byte()
@@ -209,7 +210,7 @@ private struct Passage {
 /// The fragments of HEADERS and CONTINUATION.
 private func headerBlock(in wire: [UInt8]) -> [UInt8] {
     var block: [UInt8] = []
-    var at = wire.starts(with: Array("PRI".utf8)) ? 24 : 0
+    var at = 0
     while at + 9 <= wire.count {
         let length = Int(wire[at]) << 16 | Int(wire[at + 1]) << 8 | Int(wire[at + 2])
         if wire[at + 3] == 1 || wire[at + 3] == 9 { block += wire[at + 9..<at + 9 + length] }
@@ -234,7 +235,8 @@ private func plain(_ head: MessageHead) -> [PlainField] {
     return fields
 }
 
-/// What a receiver makes of fields: one cookie, and the authority instead of Host.
+/// What a receiver makes of fields: one cookie, and the authority instead of Host. Cookies that hold
+/// nothing leave nothing.
 private func asDelivered(_ fields: [PlainField]) -> [PlainField] {
     let authority = Array(":authority".utf8)
     let (host, cookie) = (Array("host".utf8), Array("cookie".utf8))
@@ -246,7 +248,8 @@ private func asDelivered(_ fields: [PlainField]) -> [PlainField] {
             field.name = authority
         }
         if field.name == cookie, let first = result.firstIndex(where: { $0.name == cookie }) {
-            result[first].value += Array("; ".utf8) + field.value
+            let separator = result[first].value.isEmpty ? "" : "; "
+            result[first].value += Array(separator.utf8) + field.value
         } else {
             result.append(field)
         }

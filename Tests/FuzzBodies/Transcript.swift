@@ -10,13 +10,14 @@ struct ReceivedMessage {
     var isComplete = false
 }
 
-/// What a connection said: each event in a line of bytes, body parts that follow each other joined,
-/// and the messages that they make.
+/// What a connection said: each event in a line of bytes, the bodies, and the messages that they
+/// make.
 struct Transcript {
     private(set) var lines: [[UInt8]] = []
+    private var bodies: [StreamID: [UInt8]] = [:]
+    private var resets: Set<StreamID> = []
     private(set) var messages: [ReceivedMessage] = []
     private(set) var violation: String?
-    private var bodyStream: StreamID?
 
     /// Takes all events. `onComplete` is called with each message that came to its end, and
     /// `onHead` with its beginning.
@@ -31,7 +32,6 @@ struct Transcript {
                 if end { complete(id, onComplete) }
                 continue
             }
-            bodyStream = nil
             switch event {
             case .head(let id, let head, let end):
                 line("head \(id)", head)
@@ -43,7 +43,9 @@ struct Transcript {
                 line("trailers \(id)", head)
                 if let index = open(id) { messages[index].trailers = head }
                 complete(id, onComplete)
-            case .reset(let id, let code): line("reset \(id) \(code)")
+            case .reset(let id, let code):
+                resets.insert(id)
+                line("reset \(id) \(code)")
             case .drained: break
             case .goAway(let last, let code): line("goaway \(last) \(code)")
             case .pong: line("pong")
@@ -61,16 +63,11 @@ struct Transcript {
 
     private mutating func body(_ id: StreamID, _ bytes: UnsafeBufferPointer<UInt8>) {
         if bytes.isEmpty { return }
-        if bodyStream != id {
-            line("body \(id) ")
-            bodyStream = id
-        }
-        lines[lines.count - 1] += bytes
+        bodies[id, default: []] += bytes
         if let index = open(id) { messages[index].body += bytes }
     }
 
     private mutating func complete(_ id: StreamID, _ onComplete: (ReceivedMessage) -> Void) {
-        bodyStream = nil
         line("end \(id)")
         guard let index = open(id) else { return }
         messages[index].isComplete = true
@@ -91,8 +88,16 @@ struct Transcript {
         lines.append(bytes)
     }
 
-    /// Where two differ, for a report; `nil` when they don't.
+    /// Where two differ, for a report; `nil` when they don't. How much of a body was heard before its
+    /// stream was reset may depend on how it came.
     func difference(from other: Transcript) -> String? {
+        for id in Set(bodies.keys).union(other.bodies.keys) {
+            let (ours, theirs) = (bodies[id] ?? [], other.bodies[id] ?? [])
+            let isSame =
+                resets.contains(id)
+                ? ours.starts(with: theirs) || theirs.starts(with: ours) : ours == theirs
+            if !isSame { return "body \(id): \(ours) against \(theirs)" }
+        }
         if lines == other.lines { return nil }
         func text(_ all: [[UInt8]], _ index: Int) -> String {
             index < all.count ? String(decoding: all[index], as: UTF8.self) : "nothing"

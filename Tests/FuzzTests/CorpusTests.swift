@@ -15,6 +15,19 @@ import Testing
         }
     }
 
+    /// `MESH_FUZZ_CORPUS=.build/fuzz-corpus` replays what `scripts/fuzz` has kept, for instance under a
+    /// sanitizer that the fuzzer does not work with.
+    @Test(
+        "Nothing that the fuzzer has kept crashes or breaks a law", arguments: FuzzTarget.allCases)
+    func replayKept(_ target: FuzzTarget) throws {
+        guard let kept = getenv("MESH_FUZZ_CORPUS") else { return }
+        let directory = String(cString: kept) + "/" + target.rawValue
+        for name in try names(in: directory) {
+            let problem = target.run(try bytes(of: directory + "/" + name))
+            #expect(problem == nil, "\(target.rawValue)/\(name)")
+        }
+    }
+
     @Test("A law that is broken is seen: a message of another length is none")
     func lawsAreChecked() {
         // Two gRPC messages, then a flag that is neither 0 nor 1: refused the same however cut.
