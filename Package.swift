@@ -48,13 +48,12 @@ let package = Package(
     ],
     targets: [
         .systemLibrary(name: "CLibev"),
-        .systemLibrary(name: "CNGHTTP2"),
         .systemLibrary(name: "COpenSSL"),
         .systemLibrary(name: "CYAML"),
 
         module("MeshBase", []),
         module("MeshConfig", ["MeshBase"]),
-        module("HTTPCodec", ["MeshBase", "CNGHTTP2"]),
+        module("HTTPCodec", ["MeshBase"]),
         module("MTLS", ["MeshBase", "MeshConfig", "COpenSSL"]),
         module("LoadBalancer", ["MeshBase", "MeshConfig"]),
         module("HealthProbe", ["MeshBase", "MeshConfig", "HTTPCodec"]),

@@ -9,9 +9,24 @@
 public struct MessageHead: Sendable {
     public struct Field: Sendable {
         public var name: HeaderName
+        /// Its sender asked that no table on the way may remember it (RFC 7541 §7.1.3).
+        public var isSensitive = false
         var start: UInt32
         var nameBytes: UInt32
         var valueBytes: UInt32
+
+        /// For codecs that write the lines themselves.
+        @inline(__always)
+        public init(
+            name: HeaderName, lineStart: Int, nameCount: Int, valueCount: Int,
+            isSensitive: Bool = false
+        ) {
+            self.name = name
+            self.isSensitive = isSensitive
+            start = UInt32(truncatingIfNeeded: lineStart)
+            nameBytes = UInt32(truncatingIfNeeded: nameCount)
+            valueBytes = UInt32(truncatingIfNeeded: valueCount)
+        }
 
         /// Where the field's line begins in the bytes of the head, and so its name.
         public var lineStart: Int { Int(start) }
@@ -26,6 +41,9 @@ public struct MessageHead: Sendable {
     public private(set) var fields: [Field] = []
     /// A bit for each token of which there is a field: most questions are for what isn't there.
     private var present: UInt64 = 0
+    /// The characters of lines that begin before this were looked at by a codec: names are tokens, and
+    /// no value can end its line.
+    private var checkedBytes: UInt32 = 0
 
     /// Response status, 0 in a request or in trailers.
     public var status: Int = 0
@@ -48,10 +66,20 @@ public struct MessageHead: Sendable {
         self.status = status
     }
 
-    public mutating func reserve(fields fieldCount: Int, bytes byteCount: Int) {
-        fields.reserveCapacity(fieldCount)
-        bytes.reserveCapacity(byteCount)
+    /// A head whose lines a codec has written and checked: "name: value CR LF" each. There is room
+    /// for the few fields that a proxy adds.
+    public init(lines: UnsafeBufferPointer<UInt8>, fields given: UnsafeBufferPointer<Field>) {
+        bytes.reserveCapacity(lines.count + 224)
+        bytes.append(contentsOf: lines)
+        fields.reserveCapacity(given.count + 6)
+        fields.append(contentsOf: given)
+        for field in given { present |= 1 << UInt64(field.name.rawValue) }
+        checkedBytes = UInt32(truncatingIfNeeded: lines.count)
     }
+
+    /// Whether a codec has looked at this field's characters.
+    @inline(__always)
+    public func isChecked(_ field: Field) -> Bool { field.start < checkedBytes }
 
     // MARK: Adding
 
@@ -70,8 +98,8 @@ public struct MessageHead: Sendable {
         present |= 1 << UInt64(token.rawValue)
         fields.append(
             Field(
-                name: token, start: start, nameBytes: UInt32(name.count),
-                valueBytes: UInt32(value.count)))
+                name: token, lineStart: Int(start), nameCount: name.count,
+                valueCount: value.count))
     }
 
     /// - Returns: where the line begins.

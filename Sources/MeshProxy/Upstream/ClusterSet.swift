@@ -19,6 +19,7 @@ final class ClusterSet {
     /// Health of the first hops, shared by every cluster that goes over them.
     let paths: PathHealth
     let pipe = TLSPipe()
+    let headWorkspace = HeadWorkspace()
     /// Those that somebody asked for.
     private var clusters: [String: UpstreamCluster] = [:]
     /// All that are in force, sorted by name.
@@ -63,7 +64,9 @@ final class ClusterSet {
         secrets = snapshot.secrets
         files = snapshot.files
         configs = snapshot.clusters
-        assert(zip(configs, configs.dropFirst()).allSatisfy { $0.name < $1.name })
+        if !zip(configs, configs.dropFirst()).allSatisfy({ $0.name < $1.name }) {
+            configs.sort { $0.name < $1.name }
+        }
         for old in made {
             guard let config = config(named: old.name) else {
                 clusters[old.name] = nil
@@ -163,12 +166,9 @@ final class ClusterSet {
         return result
     }
 
+    /// So much of bodies is written before the turn's end: what is encoded, encrypted and sent in
+    /// one go is in the processor's cache all the way.
+    static let burstBytes = 64 * 1024
     /// Between turns the buffers keep what a busy turn needs.
     private static let keptBytes = 1024 * 1024
-
-    func shrinkBuffers() {
-        plain.shrink()
-        plaintext.shrink()
-        ciphertext.shrink()
-    }
 }

@@ -18,6 +18,8 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
     private(set) var codec: (any HTTPConnection)?
     private var callers = StreamTable<any UpstreamCaller>()
     private var isDirty = false
+    /// Bytes of bodies since output was last written, at least.
+    private var unflushed = 0
     private var isDraining = false
     private var requestCount = 0
     /// An HTTP/1 exchange was given up: only a reset tells the endpoint that nobody reads on.
@@ -75,6 +77,11 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
         guard let codec, let stream else { return true }
         let roomInside = codec.sendBody(bytes, on: id, endStream: endStream)
         markDirty()
+        unflushed += bytes.count
+        if unflushed >= ClusterSet.burstBytes, codec.hasOutput {
+            unflushed = 0
+            pool?.flush(codec, to: stream)
+        }
         return roomInside && stream.queuedBytes <= UpstreamConnection.writeLimit
     }
 
@@ -156,6 +163,7 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
 
     func turnEnded() {
         isDirty = false
+        unflushed = 0
         takeEvents()
         guard let codec, let stream else { return }
         if codec.hasOutput {

@@ -116,8 +116,11 @@ final class UpstreamPool {
         case .http1: http2 = false
         case .alpn: http2 = negotiated == "h2"
         }
-        if http2 { return HTTP2Connection(role: .client, limits: limits) }
-        return HTTP1Connection(role: .client, limits: limits)
+        let workspace = cluster.set.headWorkspace
+        if http2 {
+            return HTTP2Connection(role: .client, limits: limits, workspace: workspace)
+        }
+        return HTTP1Connection(role: .client, limits: limits, workspace: workspace)
     }
 
     func flush(_ codec: any HTTPConnection, to stream: any ByteStream) {

@@ -1,5 +1,6 @@
 import EventLoop
 import HTTPCodec
+import LoadBalancer
 import MeshBase
 import MeshConfig
 import MeshSimulation
@@ -144,15 +145,18 @@ private final class PlaneCall: GRPCCallOwner {
 
 /// A real control loop and a real worker on one simulated host, each on its own loop.
 final class ControlledProxy {
+    let host: SimulatedHost
     let address: SocketAddress
     let files = DictionaryFiles()
     private(set) var worker: Worker!
     private(set) var control: ControlLoop!
-    /// Verdicts that the control loop gave to the worker.
+    /// How often the control loop gave verdicts to the worker, and which, in order.
     private(set) var verdicts = 0
+    private(set) var changes: [HealthModel.Change] = []
     private(set) var problems: [String] = []
 
     init(_ name: String, host: SimulatedHost, bootstrap: Bootstrap) {
+        self.host = host
         address = host.addresses[0].with(port: 8080)
         let workerLoop = host.makeLoop(name)
         let controlLoop = host.makeLoop("\(name) control")
@@ -164,7 +168,10 @@ final class ControlledProxy {
             loop: workerLoop, index: 0, settings: bootstrap.settings, log: ProxyLog(),
             metrics: WorkerMetrics(), sharesPorts: false, send: toControl)
         let toWorker: (WorkerOrder) -> Void = workerLoop.outlet { [unowned self] order in
-            if case .health = order { verdicts += 1 }
+            if case .health(let changes) = order {
+                verdicts += 1
+                self.changes += changes
+            }
             worker?.received(order)
         }
         control = ControlLoop(
@@ -183,6 +190,13 @@ final class ControlledProxy {
     }
 
     var isRunning: Bool { control != nil }
+
+    /// First hops that were called dead, in order, once for each time.
+    var deadPaths: [SocketAddress] {
+        changes.compactMap { change in
+            if case .path(let address, usable: false) = change { address } else { nil }
+        }
+    }
 
     func close() { control.quit() }
 
@@ -213,6 +227,24 @@ extension SimulatedMesh {
             wantsLDS: true, wantsCDS: true, settings: settings)
         let proxy = ControlledProxy("proxy", host: makeHost("proxy"), bootstrap: bootstrap)
         controlled.append(proxy)
+        return proxy
+    }
+
+    /// A proxy with a control loop and a configuration from a file.
+    func controlledProxy(
+        clusters: [Cluster], routes: [Route]? = nil, settings: Settings = Settings(),
+        manager: (inout HTTPConnectionManager) -> Void = { _ in }
+    ) -> ControlledProxy {
+        let host = makeHost("proxy")
+        var snapshot = SimulatedMesh.httpSnapshot(
+            clusters: clusters.sorted { $0.name < $1.name }, routes: routes, manager: manager)
+        snapshot.listeners[0].address = host.addresses[0].with(port: 8080)
+        let proxy = ControlledProxy(
+            "proxy", host: host,
+            bootstrap: Bootstrap(
+                node: Node(id: "proxy"), staticResources: snapshot, settings: settings))
+        controlled.append(proxy)
+        run(for: .milliseconds(10))
         return proxy
     }
 

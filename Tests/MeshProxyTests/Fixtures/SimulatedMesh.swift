@@ -73,6 +73,23 @@ final class SimulatedMesh {
         return server
     }
 
+    /// Many servers on one host, each on a port of its own: a whole cluster, cheaper to simulate.
+    func upstreams(
+        _ name: String, count: Int, _ speaks: WireProtocol = .http2,
+        _ answer: @escaping (ReceivedRequest) -> Answer = { _ in .reply(200, "ok") }
+    ) -> [ScriptedServer] {
+        let host = makeHost(name)
+        let loop = host.makeLoop(name)
+        let made = (0..<count).map { number in
+            ScriptedServer(
+                name: "\(name)\(number)", host: host, loop: loop,
+                address: address(of: host, 8000 + UInt16(number)), speaks: speaks,
+                locality: Locality(region: "east", zone: "1"), priority: 0, answer: answer)
+        }
+        servers += made
+        return made
+    }
+
     /// A server of another region, at priority 1.
     func remote(
         _ name: String, _ speaks: WireProtocol = .http1,
