@@ -46,6 +46,10 @@ public enum Machine {
     /// which allocations of other threads wait.
     public static func giveBackMemory() { mesh_give_back_memory() }
 
+    /// Start-up runs through most of the program once; what of it is not wanted any more need not stay
+    /// resident. What is wanted costs a fault for each sixteen pages.
+    public static func forgetCode() { mesh_forget_code() }
+
     /// Wall-clock time for what has no loop: log lines of any thread.
     public static var wallClock: UnixTime { Socket.wallClock }
 

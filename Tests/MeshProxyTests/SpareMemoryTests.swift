@@ -10,26 +10,21 @@ import Testing
         return memory
     }
 
-    private func reached(_ memory: inout SpareMemory, _ now: Instant) -> Bool {
-        memory.deadlineReached(at: now)
-    }
-
-    private func closed(_ memory: inout SpareMemory, _ now: Instant) -> Instant? {
-        memory.connectionClosed(at: now)
-    }
-
     private let start = Instant.zero + .seconds(100)
 
     @Test("Memory is given back when half of many connections are gone and it is quiet")
     func burst() {
         var memory = filled(1000)
-        for _ in 0..<499 { #expect(closed(&memory, start) == nil) }
-        #expect(closed(&memory, start) == start + SpareMemory.quiet)
+        for _ in 0..<499 { _ = memory.connectionClosed(at: start) }
+        #expect(memory.nextDeadline == nil)
+        let half = memory.connectionClosed(at: start)
+        #expect(half == start + SpareMemory.quiet)
         let later = start + .milliseconds(100)
         for _ in 0..<400 { _ = memory.connectionClosed(at: later) }
         #expect(memory.nextDeadline == later + SpareMemory.quiet)
-        #expect(reached(&memory, start + SpareMemory.quiet) == false)
-        #expect(reached(&memory, later + SpareMemory.quiet) == true)
+        let early = memory.deadlineReached(at: start + SpareMemory.quiet)
+        let due = memory.deadlineReached(at: later + SpareMemory.quiet)
+        #expect(!early && due)
         #expect(memory.nextDeadline == nil && memory.open == 100)
     }
 
@@ -48,7 +43,8 @@ import Testing
     @Test("Few connections are not worth it")
     func few() {
         var memory = filled(SpareMemory.least - 1)
-        for _ in 0..<SpareMemory.least - 1 { #expect(closed(&memory, start) == nil) }
+        for _ in 0..<SpareMemory.least - 1 { _ = memory.connectionClosed(at: start) }
+        #expect(memory.nextDeadline == nil)
     }
 
     @Test("Connections that come back meanwhile keep what is spare")
@@ -56,7 +52,8 @@ import Testing
         var memory = filled(1000)
         for _ in 0..<600 { _ = memory.connectionClosed(at: start) }
         for _ in 0..<600 { memory.connectionOpened() }
-        #expect(reached(&memory, start + .seconds(1)) == false)
+        let given = memory.deadlineReached(at: start + .seconds(1))
+        #expect(!given)
     }
 
     @Test("A second burst within ten seconds waits for them to pass")
@@ -64,7 +61,8 @@ import Testing
         var memory = filled(1000)
         for _ in 0..<1000 { _ = memory.connectionClosed(at: start) }
         let first = start + SpareMemory.quiet
-        #expect(reached(&memory, first) == true)
+        let given = memory.deadlineReached(at: first)
+        #expect(given)
         for _ in 0..<1000 { memory.connectionOpened() }
         for _ in 0..<1000 { _ = memory.connectionClosed(at: first + .seconds(1)) }
         #expect(memory.nextDeadline == first + SpareMemory.pause)

@@ -213,6 +213,7 @@ final class ControlLoop {
             reliefTimer = LoopTimer(loop.timers) { [unowned self] in
                 nextRelief = loop.now + .seconds(10)
                 Machine.giveBackMemory()
+                Machine.forgetCode()
             }
         }
         reliefTimer?.start(at: max(nextRelief, loop.now + .milliseconds(200)))

@@ -64,7 +64,9 @@ final class ClusterSet {
         secrets = snapshot.secrets
         files = snapshot.files
         configs = snapshot.clusters
-        assert(zip(configs, configs.dropFirst()).allSatisfy { $0.name < $1.name })
+        if !zip(configs, configs.dropFirst()).allSatisfy({ $0.name < $1.name }) {
+            configs.sort { $0.name < $1.name }
+        }
         for old in made {
             guard let config = config(named: old.name) else {
                 clusters[old.name] = nil
@@ -181,13 +183,9 @@ final class ClusterSet {
 
     /// Below, a copy costs less than a write of its own.
     private static let longPart = 16 * 1024
+    /// So much of bodies is written before the turn's end: what is encoded, encrypted and sent in
+    /// one go is in the processor's cache all the way.
+    static let burstBytes = 64 * 1024
     /// Between turns the buffers keep what a busy turn needs.
     private static let keptBytes = 1024 * 1024
-
-    func shrinkBuffers() {
-        plain.shrink()
-        plaintext.shrink()
-        ciphertext.shrink()
-        headWorkspace.shrink()
-    }
 }
