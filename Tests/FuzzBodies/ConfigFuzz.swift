@@ -2,12 +2,24 @@ import MeshBase
 import MeshConfig
 import XDSClient
 
-/// A bootstrap, strictly and leniently read: what is good strictly is good leniently.
+/// A bootstrap, strictly and leniently read: what is good strictly is good leniently, and a comment
+/// that only libyaml can read changes nothing.
 func fuzzBootstrap(_ bytes: UnsafeBufferPointer<UInt8>) -> String? {
     let text = Array(bytes)
     let strict = try? BootstrapLoader.load(text: text, isStrict: true)
     let lenient = try? BootstrapLoader.load(text: text, isStrict: false)
     if strict != nil, lenient == nil { return "good strictly, and not leniently" }
+    // A byte order mark belongs at the beginning.
+    if text.first == 0xEF || text.first == 0xFE || text.first == 0xFF { return nil }
+    let slowly = try? BootstrapLoader.load(text: Array("# \u{E9}\n".utf8) + text, isStrict: true)
+    if (strict == nil) != (slowly == nil) {
+        return strict == nil ? "libyaml takes it" : "libyaml does not take it"
+    }
+    // Dictionaries print their elements in any order.
+    let (quick, slow) = (String(reflecting: strict), String(reflecting: slowly))
+    if quick.utf8.sorted() != slow.utf8.sorted() {
+        return "libyaml reads it otherwise: \(quick) against \(slow)"
+    }
     return nil
 }
 
