@@ -42,7 +42,7 @@ struct stream {
 };
 
 struct conn {
-    int fd, epoll_out, dead, replaced, in_flight;
+    int fd, epoll_out, dead, closing, in_flight;
     long sent_requests;
     SSL *ssl;
     nghttp2_session *h2;
@@ -65,6 +65,7 @@ static struct conn *all;
 
 static int issuing;
 static long to_issue, issued, ok, errors, connects, in_flight;
+static int bad_status; /* of the last request that failed; 0 when its connection ended */
 static uint64_t stop_at, bytes_in, bytes_out;
 static uint32_t *latencies;
 static size_t latency_count, latency_cap;
@@ -83,7 +84,7 @@ static void die(const char *what) {
 }
 
 static int may_issue(struct conn *c) {
-    if (c->dead || (rotate && c->sent_requests >= rotate)) return 0;
+    if (c->dead || c->closing || (rotate && c->sent_requests >= rotate)) return 0;
     if (!issuing || (to_issue && issued >= to_issue)) return 0;
     return !stop_at || now() < stop_at;
 }
@@ -102,7 +103,7 @@ static void finished(struct stream *s, int good) {
     s->busy = 0;
     s->conn->in_flight--;
     in_flight--;
-    if (good) ok++; else errors++;
+    if (good) ok++; else errors++, bad_status = s->status;
     if (latency_count == latency_cap) {
         latency_cap = latency_cap ? latency_cap * 2 : 1 << 16;
         if (!(latencies = realloc(latencies, latency_cap * sizeof *latencies))) die("memory");
@@ -203,7 +204,7 @@ static int on_close(nghttp2_session *session, int32_t stream_id, uint32_t code, 
 static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user) {
     struct conn *c = user;
     (void)session;
-    if (frame->hd.type == NGHTTP2_GOAWAY) c->sent_requests = rotate ? rotate : c->sent_requests;
+    if (frame->hd.type == NGHTTP2_GOAWAY) c->closing = 1;
     return 0;
 }
 
@@ -231,6 +232,7 @@ static int read_head(struct conn *c, struct stream *s) {
     for (char *line = strstr(c->head, "\r\n"); line && line[2] != '\r'; line = strstr(line + 2, "\r\n")) {
         if (!strncasecmp(line + 2, "content-length:", 15)) s->declared = atol(line + 17);
         if (!strncasecmp(line + 2, "transfer-encoding:", 18)) chunked = 1;
+        if (!strncasecmp(line + 2, "connection: close", 17)) c->closing = 1;
     }
     if (s->status / 100 == 1) c->state = HEAD;
     else if (chunked) c->state = CHUNK_SIZE;
@@ -393,7 +395,7 @@ static void receive(struct conn *c) {
 
 /* Replaces what is closed or has served its number, and keeps the streams busy. */
 static void tend(struct conn *c) {
-    if (!c->dead && rotate && c->sent_requests >= rotate && c->in_flight == 0) close_conn(c);
+    if (!c->dead && (c->closing || (rotate && c->sent_requests >= rotate)) && c->in_flight == 0) close_conn(c);
     if (c->dead && issuing && (!to_issue || issued < to_issue) && (!stop_at || now() < stop_at)) open_conn(c);
     if (c->dead) return;
     fill(c);
@@ -485,8 +487,8 @@ int main(int argc, char **argv) {
         double took = run(requests, seconds);
         qsort(latencies, latency_count, sizeof *latencies, by_value);
         printf("{\"ok\": %ld, \"errors\": %ld, \"seconds\": %.6f, \"p50\": %u, \"p99\": %u, \"bytes_in\": %llu, "
-               "\"bytes_out\": %llu, \"connects\": %ld}\n", ok, errors, took, percentile(0.5), percentile(0.99),
-               (unsigned long long)bytes_in, (unsigned long long)bytes_out, connects);
+               "\"bytes_out\": %llu, \"connects\": %ld, \"bad_status\": %d}\n", ok, errors, took, percentile(0.5),
+               percentile(0.99), (unsigned long long)bytes_in, (unsigned long long)bytes_out, connects, bad_status);
         while (fgets(line, sizeof line, stdin)) {}
     }
     for (int i = 0; i < conns; i++) if (!all[i].dead) close_conn(&all[i]);
