@@ -144,6 +144,21 @@ final class ClusterSet {
         plain.shrink(keeping: ClusterSet.keptBytes)
     }
 
+    /// Sends a long part of a body past the codec's buffer, where it goes out as it is.
+    /// - Returns: whether it was sent.
+    func pass(
+        _ bytes: Span<UInt8>, on id: StreamID, endStream: Bool, through codec: any HTTPConnection,
+        to stream: any ByteStream, sent: (Int) -> Void
+    ) -> Bool {
+        guard bytes.count >= ClusterSet.longPart,
+            codec.passBody(bytes.count, on: id, endStream: endStream)
+        else { return false }
+        if codec.hasOutput { flush(codec, to: stream, sent: sent) }
+        sent(bytes.count)
+        stream.write(bytes)
+        return true
+    }
+
     /// A cleared buffer for ciphertext on its way out. Calls may nest; inner ones get a fresh one.
     func withCiphertext<R>(_ body: (inout ByteBuffer) -> R) -> R {
         var buffer = ByteBuffer()
@@ -166,6 +181,8 @@ final class ClusterSet {
         return result
     }
 
+    /// Below, a copy costs less than a write of its own.
+    private static let longPart = 16 * 1024
     /// So much of bodies is written before the turn's end: what is encoded, encrypted and sent in
     /// one go is in the processor's cache all the way.
     static let burstBytes = 64 * 1024
