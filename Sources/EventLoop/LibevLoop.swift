@@ -35,7 +35,7 @@ public final class LibevLoop: IOLoop {
     private var mailboxes: [MailboxReceiver] = []
     private var resolver: Resolver?
 
-    static let scratchBytes = 64 * 1024
+    static let scratchBytes = 128 * 1024
 
     /// Makes a loop for the calling thread. SIGPIPE is ignored from then on.
     /// - Parameter seed: the start of `random`.

@@ -480,6 +480,7 @@ public final class HTTP1Connection: HTTPConnection {
         reading = .head
         requestMethod = head.value(.method, equals: "HEAD") ? .head : .other
         let declared = HTTP1Writer.declaredLength(head)
+        workspace.lend(&output)
         let framing: HTTP1Writer.Framing
         if endStream {
             if let declared, declared != 0 {
@@ -518,6 +519,7 @@ public final class HTTP1Connection: HTTPConnection {
             }
             return
         }
+        workspace.lend(&output)
         let declared = HTTP1Writer.declaredLength(head)
         var framing: HTTP1Writer.Framing
         if requestMethod == .head || head.status == 204 || head.status == 304 {
@@ -562,6 +564,7 @@ public final class HTTP1Connection: HTTPConnection {
     @discardableResult
     public func sendBody(_ bytes: Span<UInt8>, on stream: StreamID, endStream: Bool) -> Bool {
         guard isOpen, stream == self.stream else { return true }
+        workspace.lend(&output)
         switch writing {
         case .over, .head:
             return true
@@ -593,6 +596,18 @@ public final class HTTP1Connection: HTTPConnection {
         return !isBlocked
     }
 
+    public func passBody(_ count: Int, on stream: StreamID, endStream: Bool) -> Bool {
+        guard isOpen, stream == self.stream else { return false }
+        if writing == .length {
+            if count > writingLeft || (endStream && count < writingLeft) { return false }
+            writingLeft -= count
+        } else if writing != .untilClose {
+            return false
+        }
+        if endStream { writingDone() }
+        return true
+    }
+
     public func sendTrailers(_ trailers: MessageHead, on stream: StreamID) {
         guard isOpen, stream == self.stream else { return }
         switch writing {
@@ -616,7 +631,7 @@ public final class HTTP1Connection: HTTPConnection {
     public var hasOutput: Bool { !output.isEmpty }
 
     public func takeOutput(into other: inout ByteBuffer) {
-        move(&output, into: &other)
+        workspace.take(&output, into: &other)
         if isBlocked {
             isBlocked = false
             if isOpen { pending.append(.drained(stream)) }
@@ -626,16 +641,3 @@ public final class HTTP1Connection: HTTPConnection {
 
 @available(*, unavailable)
 extension HTTP1Connection: Sendable {}
-
-/// Moves all bytes over: small amounts are copied, large ones change hands. Memory is not kept,
-/// so that a connection without traffic holds none.
-func move(_ source: inout ByteBuffer, into target: inout ByteBuffer) {
-    if source.isEmpty { return }
-    if target.isEmpty, source.count > 4096 {
-        swap(&source, &target)
-    } else {
-        source.withBytes { target.append($0) }
-        source.removeAll()
-    }
-    source.shrink()
-}

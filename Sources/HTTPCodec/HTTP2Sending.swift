@@ -37,6 +37,7 @@ extension HTTP2Connection {
 
     /// Writes HEADERS, and CONTINUATION where one frame is too small.
     func writeHead(_ head: MessageHead, _ stream: HTTP2Stream, endStream: Bool) {
+        workspace.lend(&output)
         let flags = HTTP2Flag.endHeaders | (endStream ? HTTP2Flag.endStream : 0)
         var long: [UInt8]?
         output.write(atLeast: HTTP2FrameHeader.count + HPACKEncoder.most(head)) { free in
@@ -113,6 +114,10 @@ extension HTTP2Connection {
     private func write(
         _ bytes: UnsafeBufferPointer<UInt8>, _ stream: HTTP2Stream, endStream: Bool
     ) -> Int {
+        workspace.lend(&output)
+        let most = min(bytes.count, max(0, min(stream.sendWindow, sendWindow)))
+        output.reserve(
+            most + (most / HTTP2FrameHeader.defaultMaxPayload + 1) * HTTP2FrameHeader.count)
         var sent = 0
         repeat {
             let left = bytes.count - sent
@@ -218,6 +223,6 @@ extension HTTP2Connection {
     public var hasOutput: Bool { !output.isEmpty }
 
     public func takeOutput(into other: inout ByteBuffer) {
-        move(&output, into: &other)
+        workspace.take(&output, into: &other)
     }
 }

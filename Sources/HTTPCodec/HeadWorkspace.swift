@@ -1,7 +1,10 @@
 internal import MeshBase
 
-/// Where the fields of a head lie while it is read: memory that all connections of a loop use in turn,
-/// since a head is read in one go. What is found to be good becomes a `MessageHead` by two copies.
+/// Memory that all connections of a loop use in turn, so that an idle one holds none.
+///
+/// The fields of a head lie here while it is read, since a head is read in one go; what is found to be good
+/// becomes a `MessageHead` by two copies. And output buffers are lent from here from a codec's first byte
+/// until its output is taken.
 public final class HeadWorkspace {
     private(set) var lines: UnsafeMutablePointer<UInt8>
     private var lineCapacity = 4096
@@ -9,6 +12,14 @@ public final class HeadWorkspace {
     private(set) var fields: UnsafeMutablePointer<MessageHead.Field>
     private var fieldCapacity = 64
     var fieldCount = 0
+
+    private let spares = UnsafeMutablePointer<ByteBuffer>.allocate(
+        capacity: HeadWorkspace.mostSpares)
+    private var spareCount = 0
+    private var spareBytes = 0
+
+    private static let mostSpares = 64
+    private static let mostSpareBytes = 1024 * 1024
 
     public init() {
         lines = .allocate(capacity: lineCapacity)
@@ -18,7 +29,44 @@ public final class HeadWorkspace {
     deinit {
         lines.deallocate()
         fields.deallocate()
+        spares.deinitialize(count: spareCount)
+        spares.deallocate()
     }
+
+    // MARK: Output buffers
+
+    /// Gives an empty buffer memory, if it has none and there is some.
+    @inline(__always)
+    func lend(_ buffer: inout ByteBuffer) {
+        if buffer.capacity > 0 || spareCount == 0 { return }
+        spareCount -= 1
+        buffer = (spares + spareCount).move()
+        spareBytes -= buffer.capacity
+    }
+
+    /// Moves a codec's output into another buffer, and takes its memory back.
+    func take(_ output: inout ByteBuffer, into other: inout ByteBuffer) {
+        if other.isEmpty {
+            swap(&output, &other)
+        } else {
+            output.withBytes { other.append($0) }
+            output.removeAll()
+        }
+        if output.capacity == 0 { return }
+        guard spareCount < HeadWorkspace.mostSpares,
+            spareBytes + output.capacity <= HeadWorkspace.mostSpareBytes
+        else {
+            output.shrink()
+            return
+        }
+        spareBytes += output.capacity
+        var spare = ByteBuffer()
+        swap(&spare, &output)
+        (spares + spareCount).initialize(to: spare)
+        spareCount += 1
+    }
+
+    // MARK: Heads
 
     /// Makes room for so many more bytes.
     @inline(__always)

@@ -112,7 +112,11 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
     /// - Returns: `false` when the exchange should wait for `downstreamDrained`.
     func sendBody(_ bytes: Span<UInt8>, on id: StreamID, endStream: Bool) -> Bool {
         guard let codec, let stream else { return true }
-        let roomInside = codec.sendBody(bytes, on: id, endStream: endStream)
+        let roomInside =
+            worker.clusters.pass(
+                bytes, on: id, endStream: endStream, through: codec, to: stream
+            ) { manager.metrics.sent($0) }
+            || codec.sendBody(bytes, on: id, endStream: endStream)
         markDirty()
         return roomInside && stream.queuedBytes <= DownstreamConnection.writeLimit
     }

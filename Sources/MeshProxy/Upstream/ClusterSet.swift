@@ -94,6 +94,21 @@ final class ClusterSet {
         plain.shrink(keeping: ClusterSet.keptBytes)
     }
 
+    /// Sends a long part of a body past the codec's buffer, where it goes out as it is.
+    /// - Returns: whether it was sent.
+    func pass(
+        _ bytes: Span<UInt8>, on id: StreamID, endStream: Bool, through codec: any HTTPConnection,
+        to stream: any ByteStream, sent: (Int) -> Void
+    ) -> Bool {
+        guard bytes.count >= ClusterSet.longPart,
+            codec.passBody(bytes.count, on: id, endStream: endStream)
+        else { return false }
+        if codec.hasOutput { flush(codec, to: stream, sent: sent) }
+        sent(bytes.count)
+        stream.write(bytes)
+        return true
+    }
+
     /// A cleared buffer for ciphertext on its way out. Calls may nest; inner ones get a fresh one.
     func withCiphertext<R>(_ body: (inout ByteBuffer) -> R) -> R {
         var buffer = ByteBuffer()
@@ -117,4 +132,6 @@ final class ClusterSet {
     }
 
     private static let keptBytes = 256 * 1024
+    /// Below, a copy costs less than a write of its own.
+    private static let longPart = 16 * 1024
 }

@@ -73,7 +73,9 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
     /// - Returns: `false` when the caller should wait for `upstreamDrained`.
     func sendBody(_ bytes: Span<UInt8>, on id: StreamID, endStream: Bool) -> Bool {
         guard let codec, let stream else { return true }
-        let roomInside = codec.sendBody(bytes, on: id, endStream: endStream)
+        let roomInside =
+            pool?.pass(bytes, on: id, endStream: endStream, through: codec, to: stream) == true
+            || codec.sendBody(bytes, on: id, endStream: endStream)
         markDirty()
         return roomInside && stream.queuedBytes <= UpstreamConnection.writeLimit
     }

@@ -127,6 +127,15 @@ final class UpstreamPool {
         cluster.set.flush(codec, to: stream) { cluster.sent($0) }
     }
 
+    func pass(
+        _ bytes: Span<UInt8>, on id: StreamID, endStream: Bool, through codec: any HTTPConnection,
+        to stream: any ByteStream
+    ) -> Bool {
+        cluster.set.pass(bytes, on: id, endStream: endStream, through: codec, to: stream) {
+            cluster.sent($0)
+        }
+    }
+
     func received(_ count: Int) { cluster.received(count) }
 
     func list(_ connection: UpstreamConnection) {
