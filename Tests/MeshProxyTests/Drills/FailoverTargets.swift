@@ -23,6 +23,26 @@ import Testing
         }
     }
 
+    @Test("All local pods answer 503: all have moved within 500 ms, and Istio's retries hide it")
+    func serverErrors() {
+        Seeds.each { seed in
+            let run = TargetRun(seed: seed, retry: .ofIstio) {
+                $0.outlierDetection = OutlierDetection(maxEjectionPercent: 100)
+                $0.circuitBreakers.retryBudgetMinimum = 100
+            }
+            run.load.run(for: .milliseconds(200))
+            let fault = run.mesh.network.now
+            for pod in run.local { pod.answer = { _ in .reply(503, "no") } }
+            run.load.run(for: .milliseconds(800))
+            guard run.mesh.run() else { return ["some requests never ended"] }
+            let asked = run.local.map { pod in pod.requests.count { $0.at > fault } }
+            return run.problems(
+                failed: 0, moved: .milliseconds(500), worst: .milliseconds(300), fault)
+                + run.staying(after: .milliseconds(500), fault)
+                + asked.filter { $0 > 8 }.map { "a failing pod was asked \($0) times" }
+        }
+    }
+
     @Test("One of two gateways is a black hole: nothing fails, and nothing waits for 2.5 s")
     func gatewayBlackHole() {
         Seeds.each { seed in
