@@ -73,7 +73,7 @@ SCENARIOS = [
              lambda row: row["failed"] == 0 and row["moved_ms"] < 3000,
              services=100, pods=2, rate=500, routed=True),
     Scenario("return", "the local pods are back after an outage",
-             local_stops, 6, 2, local_starts, 75, 7,
+             local_stops, 6, 1, local_starts, 75, 9,
              "no request failed, no flap",
              lambda row: row["failed"] == 0 and row["flaps"] == 0),
 ]
