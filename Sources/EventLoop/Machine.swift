@@ -29,6 +29,9 @@ public enum Machine {
         return seed
     }
 
+    /// Sets the allocator up for buffers that come and go. Before there are threads.
+    public static func tuneMemory() { mesh_tune_malloc() }
+
     public static var processID: Int32 { getpid() }
 
     /// Resident set size in bytes.
@@ -38,6 +41,14 @@ public enum Machine {
         guard words.count > 1, let pages = Int(words[1]) else { return 0 }
         return pages * Int(sysconf(Int32(_SC_PAGESIZE)))
     }
+
+    /// Gives memory that is free back to the system. Takes milliseconds for hundreds of megabytes, in
+    /// which allocations of other threads wait.
+    public static func giveBackMemory() { mesh_give_back_memory() }
+
+    /// Start-up runs through most of the program once; what of it is not wanted any more need not stay
+    /// resident. What is wanted costs a fault for each sixteen pages.
+    public static func forgetCode() { mesh_forget_code() }
 
     /// Wall-clock time for what has no loop: log lines of any thread.
     public static var wallClock: UnixTime { Socket.wallClock }

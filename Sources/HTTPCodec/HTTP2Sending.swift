@@ -119,6 +119,11 @@ extension HTTP2Connection {
         output.reserve(
             most + (most / HTTP2FrameHeader.defaultMaxPayload + 1) * HTTP2FrameHeader.count)
         var sent = 0
+        if bytes.count > 4096 {
+            // At once, or the output would grow by doubling, each time with a copy of all before.
+            let frames = bytes.count / HTTP2FrameHeader.defaultMaxPayload + 1
+            output.reserve(bytes.count + frames * HTTP2FrameHeader.count)
+        }
         repeat {
             let left = bytes.count - sent
             let window = max(0, min(stream.sendWindow, sendWindow))

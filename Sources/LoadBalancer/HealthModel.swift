@@ -222,6 +222,9 @@ public struct HealthModel {
         return (requests, changes)
     }
 
+    /// Nothing is known against anybody.
+    public var isEmpty: Bool { records.isEmpty }
+
     /// Forgets whom no cluster names any more.
     public mutating func retain(_ isKnown: (Subject) -> Bool) {
         records = records.filter { isKnown($0.key) }

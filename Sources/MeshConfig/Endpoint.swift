@@ -17,6 +17,16 @@ public struct EndpointSet: Sendable, Equatable {
     }
 
     public var count: Int { localities.reduce(0) { $0 + $1.endpoints.count } }
+
+    /// Those that are known: names that are to be resolved have none here.
+    public var addresses: [SocketAddress] {
+        localities.flatMap { locality in
+            locality.endpoints.compactMap { endpoint in
+                if case .address(let address) = endpoint.target { return address }
+                return nil
+            }
+        }
+    }
 }
 
 public struct Locality: Sendable, Hashable {

@@ -19,6 +19,9 @@ public struct RunOptions: Sendable {
 /// The proxy as a process: the control loop on the main thread, a thread for each worker, and the
 /// mailboxes between them.
 public enum ProxyProcess {
+    /// Before anything is loaded.
+    public static func prepare() { Machine.tuneMemory() }
+
     /// Runs until a signal ends it. - Returns: the exit status.
     public static func run(_ loaded: LoadedBootstrap, options: RunOptions) throws -> Int32 {
         var bootstrap = loaded.bootstrap
@@ -86,15 +89,12 @@ public enum ProxyProcess {
 /// A bootstrap that was read and understood.
 public struct LoadedBootstrap: Sendable {
     public let bootstrap: Bootstrap
-    /// The text as it was given, for `config_dump`.
-    let text: [UInt8]
 
     /// - Throws: an error whose description has a line for each problem.
     public init(
         path: String?, overlay: String?, isStrict: Bool, nodeID: String?, nodeCluster: String?
     ) throws {
         let text = try path.map { try Files.read($0) } ?? []
-        self.text = text
         do {
             bootstrap = try BootstrapLoader.load(
                 text: text, overlay: overlay, isStrict: isStrict, nodeID: nodeID,

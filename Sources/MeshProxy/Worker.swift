@@ -30,6 +30,7 @@ final class Worker {
     private var httpDate = HTTPDate()
     private var dateExpires = Instant.zero
     private var isClosed = false
+    let openConnections: OpenConnections
     /// For text of a few bytes that is made and copied at once.
     var scratch = ByteBuffer()
     /// Tells the control loop what happened here.
@@ -48,6 +49,7 @@ final class Worker {
         self.log = log
         self.metrics = metrics
         self.sharesPorts = sharesPorts
+        openConnections = OpenConnections(loop: loop)
         self.send = send
         clusters = ClusterSet(loop: loop, settings: settings, log: log, metrics: metrics)
         clusters.report = { send(.evidence($0)) }
@@ -243,6 +245,7 @@ final class Worker {
         leaving = []
         clusters.drain()
         idleExchanges = []
+        openConnections.stop()
         for file in logs.values { file.flush() }
         send(.closed(worker: index))
     }

@@ -73,6 +73,7 @@ struct Run: ParsableCommand {
     var mode = "serve"
 
     func run() throws {
+        ProxyProcess.prepare()
         let loaded = try bootstrap.load()
         if mode == "validate" || mode == "init_only" {
             print(loaded.summary)

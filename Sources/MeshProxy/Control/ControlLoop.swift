@@ -36,6 +36,8 @@ final class ControlLoop {
     let started: Instant
     private(set) var isDraining = false
     private var closedWorkers = 0
+    private var reliefTimer: LoopTimer?
+    private var nextRelief = Instant.zero
     private var openWork: [Int: Int] = [:]
     private var drainTimer: LoopTimer?
     private var drainDeadline = Instant.distantFuture
@@ -139,7 +141,7 @@ final class ControlLoop {
     func publish() {
         names?.watch(base.clusters)
         var snapshot = base
-        if let names { snapshot.clusters = snapshot.clusters.map(names.resolved) }
+        if let names, !names.isEmpty { snapshot.clusters = snapshot.clusters.map(names.resolved) }
         readFiles(of: snapshot)
         snapshot.files = contents
         snapshotCount += 1
@@ -190,6 +192,7 @@ final class ControlLoop {
         switch report {
         case .adopted(let worker, let number, let problems):
             adoptedBy[worker] = number
+            if number == snapshotCount { giveMemoryBackSoon() }
             self.problems = problems
             for problem in problems { log.warning("not taken over", ["problem": problem]) }
         case .evidence(let evidence):
@@ -201,6 +204,19 @@ final class ControlLoop {
             closedWorkers += 1
             if closedWorkers == workers.count { stopped() }
         }
+    }
+
+    /// What it took to read and compile a configuration is free again. Pushes that follow each other
+    /// closely share the work.
+    private func giveMemoryBackSoon() {
+        if reliefTimer == nil {
+            reliefTimer = LoopTimer(loop.timers) { [unowned self] in
+                nextRelief = loop.now + .seconds(10)
+                Machine.giveBackMemory()
+                Machine.forgetCode()
+            }
+        }
+        reliefTimer?.start(at: max(nextRelief, loop.now + .milliseconds(200)))
     }
 
     private func evidence(_ evidence: HealthEvidence) {
@@ -252,6 +268,7 @@ final class ControlLoop {
     }
 
     private func forgetHealth(of snapshot: Snapshot) {
+        if health.isEmpty { return }
         var names: Set<String> = []
         var addresses: Set<SocketAddress> = []
         for cluster in snapshot.clusters {
@@ -334,6 +351,7 @@ final class ControlLoop {
     private func close() {
         drainTimer?.stop()
         drainTimer = nil
+        reliefTimer?.stop()
         discovery?.stop()
         for worker in workers { worker(.close) }
         if workers.isEmpty { stopped() }

@@ -43,6 +43,9 @@ final class NameWatch {
         }
     }
 
+    /// No cluster has a name that is to be resolved.
+    var isEmpty: Bool { names.isEmpty }
+
     /// Whether every name has been answered once, well or badly.
     var isComplete: Bool { names.values.allSatisfy(\.wasAnswered) }
 

@@ -21,6 +21,8 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
     /// The first bytes, while they may yet become either protocol's.
     private var undecided = ByteBuffer()
     private var isDirty = false
+    /// Bytes of bodies since output was last written, at least.
+    private var unflushed = 0
     private var idleTimer: LoopTimer?
     private var drainTimer: LoopTimer?
     private var isDraining = false
@@ -118,6 +120,11 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
             ) { manager.metrics.sent($0) }
             || codec.sendBody(bytes, on: id, endStream: endStream)
         markDirty()
+        unflushed += bytes.count
+        if unflushed >= ClusterSet.burstBytes, codec.hasOutput {
+            unflushed = 0
+            worker.clusters.flush(codec, to: stream) { manager.metrics.sent($0) }
+        }
         return roomInside && stream.queuedBytes <= DownstreamConnection.writeLimit
     }
 
@@ -192,6 +199,7 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
 
     func turnEnded() {
         isDirty = false
+        unflushed = 0
         // A response that ended may have let the next pipelined request in.
         takeEvents()
         guard let codec, let stream else {

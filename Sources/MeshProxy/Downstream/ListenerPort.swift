@@ -25,6 +25,7 @@ final class ListenerPort: StreamAcceptor {
         self.config = config
         self.worker = worker
         metrics = worker.metrics.listener(config)
+        metrics.openConnections = worker.openConnections
         chains = []
         table = FilterChainTable([], fallback: nil)
         try build(config)

@@ -18,6 +18,8 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
     private(set) var codec: (any HTTPConnection)?
     private var callers = StreamTable<any UpstreamCaller>()
     private var isDirty = false
+    /// Bytes of bodies since output was last written, at least.
+    private var unflushed = 0
     private var isDraining = false
     private var requestCount = 0
     /// An HTTP/1 exchange was given up: only a reset tells the endpoint that nobody reads on.
@@ -81,6 +83,11 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
             pool?.pass(bytes, on: id, endStream: endStream, through: codec, to: stream) == true
             || codec.sendBody(bytes, on: id, endStream: endStream)
         markDirty()
+        unflushed += bytes.count
+        if unflushed >= ClusterSet.burstBytes, codec.hasOutput {
+            unflushed = 0
+            pool?.flush(codec, to: stream)
+        }
         return roomInside && stream.queuedBytes <= UpstreamConnection.writeLimit
     }
 
@@ -168,6 +175,7 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
 
     func turnEnded() {
         isDirty = false
+        unflushed = 0
         takeEvents()
         guard let codec, let stream else { return }
         if codec.hasOutput {

@@ -13,7 +13,8 @@ import Testing
     @Test("All pods refuse: no request fails or waits, and west has them from the first")
     func refuse() {
         let drill = TwoClusters(seed: 1)
-        #expect(drill.load.calls.byServer == ["east1": 34, "east2": 33, "east3": 33])
+        #expect(drill.load.calls.byServer.keys.sorted() == ["east1", "east2", "east3"])
+        #expect(drill.load.calls.byServer.values.sorted() == [33, 33, 34])
         for pod in drill.east { pod.kill() }
         let fault = drill.mesh.network.now
         drill.load.run(for: .seconds(2))

@@ -410,14 +410,14 @@ final class SimulatedProxy {
 
     func checkInvariants() {
         guard let worker else { return }
-        for cluster in worker.clusters.all { balancer(cluster)?.checkInvariants() }
+        for cluster in worker.clusters.made { balancer(cluster)?.checkInvariants() }
     }
 
     /// What should not be there when nobody asks for anything any more.
     func leftovers() -> [String] {
         var left: [String] = []
         if worker.openWork != 0 { left.append("\(name): \(worker.openWork) open exchanges") }
-        for cluster in worker.clusters.all {
+        for cluster in worker.clusters.made {
             for host in cluster.hosts where host.activeRequests != 0 {
                 left.append("\(name): \(host.activeRequests) requests on \(host.address)")
             }
