@@ -73,7 +73,7 @@ SCENARIOS = [
              lambda row: row["failed"] == 0 and row["moved_ms"] < 3000,
              services=100, pods=2, rate=500, routed=True),
     Scenario("return", "the local pods are back after an outage",
-             local_stops, 6, 2, local_starts, 75, 7,
+             local_stops, 6, 1, local_starts, 75, 9,
              "no request failed, no flap",
              lambda row: row["failed"] == 0 and row["flaps"] == 0),
 ]
@@ -109,6 +109,7 @@ async def run(scenario, kind, binary, directory, ejected, http2, quick):
         await load.settle()
         remote = await world.told("report", "remote")
         counted = [request for request in load.requests if request.start >= counted_from]
+        keep(world, counted, at)
         row = figures(scenario, counted, at)
         row["notes"] = notes(scenario, world, counted, at, remote)
         return row
@@ -126,6 +127,15 @@ def figures(scenario, requests, at):
     if scenario.name == "return":
         row["flaps"] = flaps(local_shares(requests, at))
     return row
+
+
+def keep(world, requests, at):
+    """Every request, in order, for who wants to look closer (`--logs`)."""
+    with open(os.path.join(world.directory, "requests.csv"), "w") as file:
+        file.write("service,began_ms,took_ms,status,pod\n")
+        for request in sorted(requests, key=lambda request: request.start):
+            file.write(f"{request.service},{1000 * (request.start - at):.1f},"
+                       f"{1000 * (request.end - request.start):.1f},{request.status},{request.pod}\n")
 
 
 def is_bad(request):

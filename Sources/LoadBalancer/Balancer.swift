@@ -190,6 +190,13 @@ public final class Balancer {
         }
     }
 
+    /// Whether a retry of what was meant for this host would find another that is well.
+    public func hasAlternative(to host: Host) -> Bool {
+        hosts.contains {
+            $0 !== host && ($0.standing == .healthy || $0.standing == .degraded)
+        }
+    }
+
     // MARK: Picking
 
     /// Chooses a host and counts a request on it; give it back with `release`.

@@ -28,6 +28,8 @@ final class ClusterSet {
     private var verdicts: [String: [SocketAddress: Verdict]] = [:]
     private(set) var secrets: [String: Secret] = [:]
     private(set) var files: [String: [UInt8]] = [:]
+    /// Pools with connections, by their first hop.
+    private var pools: [SocketAddress: [UpstreamPool]] = [:]
     private let metrics: WorkerMetrics
     /// Where evidence about endpoints goes.
     var report: (HealthEvidence) -> Void = { _ in }
@@ -109,7 +111,9 @@ final class ClusterSet {
         var byCluster: [String: [(address: SocketAddress, verdict: Verdict)]] = [:]
         for change in changes {
             switch change {
-            case .path(let address, let usable): paths.setVerdict(address, usable: usable)
+            case .path(let address, let usable):
+                paths.setVerdict(address, usable: usable)
+                if !usable { for pool in pools[address] ?? [] { pool.pathDied() } }
             case .endpoint(let cluster, let address, let verdict):
                 byCluster[cluster, default: []].append((address, verdict))
             }
@@ -123,6 +127,15 @@ final class ClusterSet {
                 }
             }
         }
+    }
+
+    func firstConnectionBegan(_ pool: UpstreamPool) {
+        pools[pool.host.address, default: []].append(pool)
+    }
+
+    func lastConnectionEnded(_ pool: UpstreamPool) {
+        pools[pool.host.address]?.removeAll { $0 === pool }
+        if pools[pool.host.address]?.isEmpty == true { pools[pool.host.address] = nil }
     }
 
     func drain() {

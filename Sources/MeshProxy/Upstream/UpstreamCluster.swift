@@ -160,7 +160,8 @@ final class UpstreamCluster {
     private func armOutlierTimer() {
         guard let deadline = outliers?.nextDeadline else { return }
         if outlierTimer == nil {
-            outlierTimer = LoopTimer(set.loop.timers) { [unowned self] in outlierDeadline() }
+            // It may go while an ejection lasts.
+            outlierTimer = LoopTimer(set.loop.timers) { [weak self] in self?.outlierDeadline() }
         }
         outlierTimer?.start(at: deadline)
     }
@@ -326,6 +327,15 @@ final class UpstreamCluster {
         balancer.suspect(host, failure, now: set.loop.now)
         reportFailure(host, failure)
     }
+
+    /// A connect goes on that has taken too long for requests to wait for it.
+    func connectionIsLate(_ host: Host, _ failure: TransportFailure) {
+        balancer.suspect(host, failure, now: set.loop.now)
+        reportFailure(host, failure)
+    }
+
+    /// Whether another endpoint could take what waits for this one.
+    func hasAlternative(to host: Host) -> Bool { balancer.hasAlternative(to: host) }
 
     private func reportFailure(_ host: Host, _ failure: TransportFailure) {
         failing.insert(host.address)

@@ -27,8 +27,11 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
 
     /// Guards connecting first, then idleness and liveness.
     private var timer: LoopTimer?
-    private var lastReceived: Instant
-    private var pingSent: Instant?
+    private(set) var lastReceived: Instant
+    private let began: Instant
+    private var isLate = false
+    /// A PING is under way, and this is when its answer is due.
+    private var pingDeadline: Instant?
 
     /// Whether the pool counts it among those that can take a request.
     var isListed = false
@@ -38,9 +41,10 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
         self.pool = pool
         self.number = number
         loop = pool.loop
-        lastReceived = loop.now
+        began = loop.now
+        lastReceived = began
         timer = LoopTimer(loop.timers) { [unowned self] in timerFired() }
-        timer?.start(at: loop.now + pool.connectTimeout)
+        timer?.start(at: began + min(pool.connectPatience, pool.connectTimeout))
         stream = pool.openStream(for: self)
     }
 
@@ -113,6 +117,12 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
         settle()
     }
 
+    /// The path was found dead from elsewhere. This connection may be well, so it is asked, and at once.
+    func pathDied() {
+        guard let codec, isHTTP2, !callers.isEmpty, let timeout = pool?.pingTimeout else { return }
+        ping(codec, answerWithin: timeout / 2)
+    }
+
     /// Takes no further request and closes when the open ones are done.
     func drain() {
         guard codec != nil else {
@@ -141,7 +151,7 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
     func streamReceived(_ bytes: Span<UInt8>) {
         guard let codec else { return }
         lastReceived = loop.now
-        pingSent = nil
+        pingDeadline = nil
         pool?.received(bytes.count)
         codec.receive(bytes)
         takeEvents()
@@ -224,7 +234,7 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
                 isDraining = true
                 pool?.unlist(self)
             case .pong:
-                pingSent = nil
+                pingDeadline = nil
             case .violation(let violation):
                 fail(TransportFailure(.protocolError, detail: violation.reason))
                 return
@@ -263,16 +273,14 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
             timer?.stop()
             return
         }
-        pingSent = nil
+        pingDeadline = nil
         timer?.start(at: loop.now + interval)
     }
 
     private func timerFired() {
         guard let pool else { return }
         guard let codec else {
-            fail(
-                TransportFailure(
-                    .connectTimeout, detail: "not connected within \(pool.connectTimeout)"))
+            notConnected(pool)
             return
         }
         if callers.isEmpty {
@@ -280,20 +288,39 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
             return
         }
         guard let interval = pool.pingInterval, let timeout = pool.pingTimeout else { return }
-        if let pingSent {
-            if loop.now - pingSent >= timeout {
-                fail(TransportFailure(.pingTimeout, detail: "no PING answer within \(timeout)"))
+        if let pingDeadline {
+            if loop.now >= pingDeadline {
+                fail(TransportFailure(.pingTimeout, detail: "no answer to PING"))
                 return
             }
-            timer?.start(at: pingSent + timeout)
+            timer?.start(at: pingDeadline)
         } else if loop.now - lastReceived >= interval {
-            pingSent = loop.now
-            codec.ping()
-            markDirty()
-            timer?.start(at: loop.now + timeout)
+            ping(codec, answerWithin: timeout)
         } else {
             timer?.start(at: lastReceived + interval)
         }
+    }
+
+    private func ping(_ codec: any HTTPConnection, answerWithin timeout: Duration) {
+        if pingDeadline == nil {
+            codec.ping()
+            markDirty()
+        }
+        let deadline = min(pingDeadline ?? .distantFuture, loop.now + timeout)
+        pingDeadline = deadline
+        timer?.start(at: deadline)
+    }
+
+    private func notConnected(_ pool: UpstreamPool) {
+        let waited = loop.now - began
+        let failure = TransportFailure(.connectTimeout, detail: "not connected within \(waited)")
+        if isLate || waited >= pool.connectTimeout {
+            fail(failure)
+            return
+        }
+        isLate = true
+        timer?.start(at: began + pool.connectTimeout)
+        pool.isLate(failure, since: began)
     }
 
     /// In order: nobody waits for anything.

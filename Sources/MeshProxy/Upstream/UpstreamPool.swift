@@ -9,7 +9,10 @@ import MeshConfig
 ///
 /// HTTP/2: one connection carries all until its streams are used up; HTTP/1: one for each request
 /// in flight, the one used last first, so that the rest grow idle and go. A connect that fails
-/// fails all who wait: they have other endpoints to try, and this one has just said no.
+/// fails all who wait: they have other endpoints to try, and this one has just said no. One that takes
+/// as long as would do to call a connection dead, or that goes over a path which was found dead,
+/// lets them go elsewhere as well, if there is anywhere, and goes on by itself: `connect_timeout`
+/// is often 10 s, and requests should not be what waits for it.
 final class UpstreamPool {
     let cluster: UpstreamCluster
     let host: Host
@@ -74,6 +77,10 @@ final class UpstreamPool {
     // MARK: What a connection asks
 
     var connectTimeout: Duration { cluster.connectTimeout(of: host) }
+    /// How long requests wait for a connection while there are other endpoints.
+    var connectPatience: Duration {
+        cluster.set.settings.pingInterval + cluster.set.settings.pingTimeout
+    }
     var idleTimeout: Duration { cluster.config.idleTimeout }
     var maxRequestsPerConnection: Int { cluster.config.maxRequestsPerConnection }
     var pingInterval: Duration? {
@@ -165,6 +172,7 @@ final class UpstreamPool {
     ) {
         unlist(connection)
         connections[ObjectIdentifier(connection)] = nil
+        if connections.isEmpty { cluster.set.lastConnectionEnded(self) }
         cluster.connectionClosed(host, failure: failure, wasConnected: wasConnected)
         guard !wasConnected else {
             connectIfNeeded()
@@ -175,6 +183,28 @@ final class UpstreamPool {
             connectIfNeeded()
             return
         }
+        failWaiting(failure)
+    }
+
+    /// A connect takes long.
+    func isLate(_ failure: TransportFailure, since began: Instant) {
+        // An endpoint that answers on other connections is only slow to accept.
+        let isAlive = connections.values.contains { $0.isConnected && $0.lastReceived > began }
+        guard !isAlive, cluster.hasAlternative(to: host) else { return }
+        cluster.connectionIsLate(host, failure)
+        failWaiting(failure)
+    }
+
+    /// The control loop has called the path dead.
+    func pathDied() {
+        for connection in inOrder { connection.pathDied() }
+        guard connecting == connections.count, cluster.hasAlternative(to: host) else { return }
+        failWaiting(TransportFailure(.connectTimeout, detail: "the path was found dead"))
+    }
+
+    // MARK: Inside
+
+    private func failWaiting(_ failure: TransportFailure) {
         let failed = waiting
         waiting = []
         for caller in failed {
@@ -182,8 +212,6 @@ final class UpstreamPool {
                 UpstreamFailure(transport: failure, unprocessed: true, isOfConnection: true))
         }
     }
-
-    // MARK: Inside
 
     /// - Returns: whether the connection still has room.
     private func serveWaiting(on connection: UpstreamConnection) -> Bool {
@@ -207,6 +235,7 @@ final class UpstreamPool {
             connecting += 1
             connectionsMade += 1
             let connection = UpstreamConnection(pool: self, number: connectionsMade)
+            if connections.isEmpty { cluster.set.firstConnectionBegan(self) }
             connections[ObjectIdentifier(connection)] = connection
             cluster.connecting(host)
         }

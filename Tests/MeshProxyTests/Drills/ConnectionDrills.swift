@@ -61,11 +61,19 @@ import Testing
     func terminated() {
         let mesh = SimulatedMesh(seed: 3)
         let a = mesh.upstream("a", .http2) { request in
-            request.path == "/slow" ? .reply().after(.seconds(5)) : .reply()
+            switch request.path {
+            case "/slow": .reply().after(.seconds(5))
+            case "/pkg.Service/Watch":
+                .bytes(4000).chunked().header("content-type", "application/grpc")
+                    .trailer("grpc-status", "0").slowly(100, every: .milliseconds(100))
+            default: .reply()
+            }
         }
         let proxy = mesh.controlledProxy(clusters: [.of("svc", a)])
         let clients = WireProtocol.allCases.map { mesh.client($0, proxy) }
         let stream = mesh.client(.http2, proxy).post("/slow", bytes: 100_000)
+        let rpc = mesh.client(.http2, proxy).post(
+            "/pkg.Service/Watch", bytes: 50, [("content-type", "application/grpc")], chunked: true)
         let warm = clients.map { $0.get() }
         mesh.run(for: .seconds(1))
         var hasStopped = false
@@ -79,7 +87,9 @@ import Testing
         mesh.run(for: .milliseconds(100))
         #expect(!hasStopped)
         #expect(mesh.run())
-        #expect((warm + [stream, late]).allSatisfy { $0.isAnswered() } && load.failed.isEmpty)
+        #expect((warm + [stream, rpc, late]).allSatisfy { $0.isAnswered() })
+        #expect(rpc.body.isWhole(4000) && rpc.trailers?.string("grpc-status") == "0")
+        #expect(load.failed.isEmpty)
         #expect(clients.allSatisfy { $0.connections > 1 })
         mesh.network.run(while: { !hasStopped }, limit: .seconds(30))
         #expect(hasStopped && mesh.network.now - began < .milliseconds(4200))

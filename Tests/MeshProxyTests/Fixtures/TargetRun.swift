@@ -10,7 +10,9 @@ final class TargetRun {
     let proxy: ControlledProxy
     let load: SteadyLoad
 
-    init(seed: UInt64, _ change: (inout Cluster) -> Void = { _ in }) {
+    init(
+        seed: UInt64, retry: RetryPolicy? = nil, _ change: (inout Cluster) -> Void = { _ in }
+    ) {
         var random = SeededRandom(seed: seed &+ 0xFA11)
         var conditions = LinkConditions()
         conditions.latency = .microseconds(20 << random.below(9))
@@ -23,7 +25,9 @@ final class TargetRun {
         let local = (0...random.below(4)).map { mesh.upstream("local\($0)", .http2) }
         let remote = (0..<2).map { mesh.remote("remote\($0)", .http2) }
         (self.local, self.remote) = (local, remote)
-        let proxy = mesh.controlledProxy(clusters: [.of("svc", local + remote, change)])
+        let proxy = mesh.controlledProxy(
+            clusters: [.of("svc", local + remote, change)],
+            routes: [.forward(to: "svc", retry: retry)])
         self.proxy = proxy
         let clients = (0...random.below(3)).map { _ in mesh.client(.http2, proxy) }
         let methods = ["GET", "GET", "GET", "HEAD", "OPTIONS", "PUT", "DELETE"]
