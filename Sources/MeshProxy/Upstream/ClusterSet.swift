@@ -118,7 +118,8 @@ final class ClusterSet {
                 byCluster[cluster, default: []].append((address, verdict))
             }
         }
-        for (name, news) in byCluster {
+        // By name: connections are closed in this order, and a simulated run must replay.
+        for (name, news) in byCluster.sorted(by: { $0.key < $1.key }) {
             if let cluster = clusters[name] {
                 cluster.adopt(news)
             } else if config(named: name) != nil {
