@@ -437,4 +437,4 @@ extension CommonTLS.Version {
 }
 
 /// Made once, and never written after that.
-nonisolated(unsafe) private let tlsLibrary: OpaquePointer? = mesh_tls_library()
+nonisolated(unsafe) let tlsLibrary: OpaquePointer? = mesh_tls_library()
