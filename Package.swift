@@ -38,6 +38,29 @@ func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
         name: name, dependencies: dependencies, exclude: [], swiftSettings: strict)
 }
 
+/// `MESH_FUZZ=1` adds the fuzzer, which links only with `--sanitize=fuzzer`: see scripts/fuzz.
+let fuzzer: [Target] =
+    Context.environment["MESH_FUZZ"] == nil
+    ? []
+    : [
+        .executableTarget(
+            name: "fuzz", dependencies: ["FuzzBodies"], path: "Tests/Fuzz",
+            swiftSettings: [.swiftLanguageMode(.v6), .unsafeFlags(["-parse-as-library"])])
+    ]
+
+/// `MESH_MICRO=1` adds the benchmarks of single parts: see Benchmarks/Micro/run.
+let micro: [Target] =
+    Context.environment["MESH_MICRO"] == nil
+    ? []
+    : [
+        .target(name: "Count", path: "Benchmarks/Micro/Count"),
+        .executableTarget(
+            name: "micro",
+            dependencies: [
+                "MeshBase", "MeshConfig", "HTTPCodec", "LoadBalancer", "Observability", "Count",
+            ], path: "Benchmarks/Micro", exclude: ["Count", "run"], swiftSettings: strict),
+    ]
+
 let package = Package(
     name: "meshproxy",
     products: [.executable(name: "meshproxy", targets: ["MeshProxyMain"])],
@@ -78,6 +101,14 @@ let package = Package(
         .target(
             name: "TestPKI", dependencies: ["COpenSSL"], path: "Tests/TestPKI",
             swiftSettings: strict),
+        .target(
+            name: "FuzzBodies",
+            dependencies: [
+                "MeshBase", "MeshConfig", "HTTPCodec", "MTLS", "Observability", "XDSClient",
+            ], path: "Tests/FuzzBodies", swiftSettings: strict),
+        .testTarget(
+            name: "FuzzTests", dependencies: ["FuzzBodies"], exclude: ["Corpus"],
+            swiftSettings: strict),
         tests("MeshBaseTests", ["MeshBase"]),
         tests("MeshConfigTests", ["MeshBase", "MeshConfig"]),
         tests("EventLoopTests", ["MeshBase", "EventLoop", "MeshSimulation"]),
@@ -94,5 +125,5 @@ let package = Package(
                 "MeshProxy", "MeshSimulation", "TestPKI",
             ]),
         tests("TidyTests", []),
-    ]
+    ] + fuzzer + micro
 )

@@ -4,7 +4,7 @@
  *     cc -O2 -o load load.c -lssl -lcrypto -lnghttp2
  *     load --port N [--h2] [--tls --cert FILE --key FILE --ca FILE --name SNI]
  *          [--conns N] [--streams N] [--body BYTES] [--path /p] [--host NAME]
- *          [--warm REQUESTS] [--requests N | --seconds S] [--rotate N]
+ *          [--warm REQUESTS] [--requests N | --seconds S] [--rotate N] [--abort N] [--nap MS]
  *
  * One thread, closed loop: each connection keeps `--streams` requests in flight. It connects, sends
  * the warm-up requests, prints "ready", and waits for a line on its input; then it sends what is to be measured,
@@ -12,7 +12,9 @@
  * its input it closes them and ends.
  *
  * Each request bears an id and a trace context of its own, so HPACK has to do what it does in a mesh.
- * With `--rotate N` a connection is replaced after N requests. What is not a complete 2xx answer is an error.
+ * With `--rotate N` a connection is replaced after N requests. With `--abort N` every Nth request is given up,
+ * by turns when it is sent and when its answer's body begins: HTTP/2 resets the stream, HTTP/1.1 the connection.
+ * With `--nap MS` it sleeps before each read, which takes little. What is not a complete 2xx answer is an error.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -39,10 +41,12 @@ struct stream {
     int status;
     long declared, got; /* content-length or -1; body bytes so far */
     int busy;
+    int32_t id;         /* HTTP/2 */
+    enum { KEPT, DOOMED_AT_ONCE, DOOMED_IN_BODY } fate;
 };
 
 struct conn {
-    int fd, epoll_out, dead, replaced, in_flight;
+    int fd, epoll_out, dead, closing, in_flight;
     long sent_requests;
     SSL *ssl;
     nghttp2_session *h2;
@@ -57,14 +61,15 @@ struct conn {
 };
 
 static int port, use_h2, conns = 1, streams = 1, epoll_fd;
-static long body_bytes, warm, requests, rotate;
+static long body_bytes, warm, requests, rotate, abort_each, nap_ms;
 static double seconds;
 static const char *path = "/", *host = "bench.local", *cert, *key, *ca, *sni = "localhost";
 static SSL_CTX *tls;
 static struct conn *all;
 
 static int issuing;
-static long to_issue, issued, ok, errors, connects, in_flight;
+static long to_issue, issued, ok, errors, aborted, connects, in_flight;
+static int bad_status; /* of the last request that failed; 0 when its connection ended */
 static uint64_t stop_at, bytes_in, bytes_out;
 static uint32_t *latencies;
 static size_t latency_count, latency_cap;
@@ -83,7 +88,7 @@ static void die(const char *what) {
 }
 
 static int may_issue(struct conn *c) {
-    if (c->dead || (rotate && c->sent_requests >= rotate)) return 0;
+    if (c->dead || c->closing || (rotate && c->sent_requests >= rotate)) return 0;
     if (!issuing || (to_issue && issued >= to_issue)) return 0;
     return !stop_at || now() < stop_at;
 }
@@ -102,7 +107,8 @@ static void finished(struct stream *s, int good) {
     s->busy = 0;
     s->conn->in_flight--;
     in_flight--;
-    if (good) ok++; else errors++;
+    if (s->fate != KEPT) { aborted++; return; }
+    if (good) ok++; else errors++, bad_status = s->status;
     if (latency_count == latency_cap) {
         latency_cap = latency_cap ? latency_cap * 2 : 1 << 16;
         if (!(latencies = realloc(latencies, latency_cap * sizeof *latencies))) die("memory");
@@ -143,6 +149,9 @@ static void issue(struct conn *c, struct stream *s) {
     s->declared = -1;
     s->got = 0;
     s->to_send = body_bytes;
+    s->fate = KEPT;
+    if (abort_each && seconds > 0 && stop_at && serial % (uint64_t)abort_each == 0)
+        s->fate = serial / (uint64_t)abort_each % 2 ? DOOMED_AT_ONCE : DOOMED_IN_BODY;
     issued++;
     c->sent_requests++;
     c->in_flight++;
@@ -169,8 +178,8 @@ static void issue(struct conn *c, struct stream *s) {
         FIELD("accept-encoding", "gzip"), FIELD("x-request-id", id), FIELD("traceparent", trace),
         FIELD("authorization", "Bearer 0123456789abcdef0123456789abcdef")};
     nghttp2_data_provider data = {.source.ptr = s, .read_callback = body_part};
-    if (nghttp2_submit_request(c->h2, NULL, fields, sizeof fields / sizeof *fields, body_bytes ? &data : NULL, s) < 0)
-        finished(s, 0);
+    s->id = nghttp2_submit_request(c->h2, NULL, fields, sizeof fields / sizeof *fields, body_bytes ? &data : NULL, s);
+    if (s->id < 0) finished(s, 0);
 }
 
 static void fill(struct conn *c) {
@@ -188,8 +197,11 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
 }
 
 static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, const uint8_t *data, size_t n, void *user) {
-    (void)session, (void)flags, (void)stream_id, (void)data, (void)user;
+    struct stream *s = nghttp2_session_get_stream_user_data(session, stream_id);
+    (void)flags, (void)data, (void)user;
     bytes_in += n;
+    if (s && s->busy && s->fate == DOOMED_IN_BODY)
+        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, stream_id, NGHTTP2_CANCEL);
     return 0;
 }
 
@@ -203,7 +215,7 @@ static int on_close(nghttp2_session *session, int32_t stream_id, uint32_t code, 
 static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user) {
     struct conn *c = user;
     (void)session;
-    if (frame->hd.type == NGHTTP2_GOAWAY) c->sent_requests = rotate ? rotate : c->sent_requests;
+    if (frame->hd.type == NGHTTP2_GOAWAY) c->closing = 1;
     return 0;
 }
 
@@ -231,6 +243,7 @@ static int read_head(struct conn *c, struct stream *s) {
     for (char *line = strstr(c->head, "\r\n"); line && line[2] != '\r'; line = strstr(line + 2, "\r\n")) {
         if (!strncasecmp(line + 2, "content-length:", 15)) s->declared = atol(line + 17);
         if (!strncasecmp(line + 2, "transfer-encoding:", 18)) chunked = 1;
+        if (!strncasecmp(line + 2, "connection: close", 17)) c->closing = 1;
     }
     if (s->status / 100 == 1) c->state = HEAD;
     else if (chunked) c->state = CHUNK_SIZE;
@@ -280,6 +293,7 @@ static int receive_h1(struct conn *c, const char *data, size_t n) {
             used = n < (size_t)c->left ? n : (size_t)c->left;
             c->left -= (long)used;
             bytes_in += used;
+            if (s->fate == DOOMED_IN_BODY) return -1;
             if (c->left == 0) {
                 if (c->state == CHUNK) c->state = CHUNK_END;
                 else c->state = HEAD, finished(s, s->status / 100 == 2);
@@ -327,7 +341,12 @@ static void open_conn(struct conn *c) {
 }
 
 static void close_conn(struct conn *c) {
-    for (int i = 0; i < streams; i++) finished(&c->streams[i], 0);
+    struct linger at_once = {.l_onoff = 1};
+    for (int i = 0; i < streams; i++) {
+        if (c->streams[i].busy && c->streams[i].fate != KEPT && c->fd >= 0)
+            setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+        finished(&c->streams[i], 0);
+    }
     if (c->h2) nghttp2_session_del(c->h2), c->h2 = NULL;
     if (c->ssl) SSL_shutdown(c->ssl), SSL_free(c->ssl), c->ssl = NULL;
     if (c->fd >= 0) close(c->fd);
@@ -373,38 +392,56 @@ static void flush(struct conn *c) {
 
 static void receive(struct conn *c) {
     static char buffer[65536];
+    size_t most = nap_ms ? 16384 : sizeof buffer;
     for (;;) {
         ssize_t n;
+        if (nap_ms && stop_at) usleep((useconds_t)nap_ms * 1000);
         if (c->ssl) {
             ERR_clear_error();
-            n = SSL_read(c->ssl, buffer, sizeof buffer);
+            n = SSL_read(c->ssl, buffer, (int)most);
             if (n <= 0 && SSL_get_error(c->ssl, (int)n) == SSL_ERROR_WANT_READ) return;
         } else {
-            n = recv(c->fd, buffer, sizeof buffer, 0);
+            n = recv(c->fd, buffer, most, 0);
             if (n < 0 && errno == EAGAIN) return;
         }
         if (n <= 0) { close_conn(c); return; }
         int bad = c->h2 ? nghttp2_session_mem_recv(c->h2, (uint8_t *)buffer, (size_t)n) < 0
                         : receive_h1(c, buffer, (size_t)n) < 0;
         if (bad) { close_conn(c); return; }
-        if (!c->ssl && (size_t)n < sizeof buffer) return;
+        if (!c->ssl && (nap_ms || (size_t)n < most)) return;
     }
+}
+
+static void tend(struct conn *c);
+
+/* Ends the requests that are not to be answered, now that they are sent. */
+static void give_up(struct conn *c) {
+    int some = 0;
+    for (int i = 0; i < streams && !c->dead; i++) {
+        struct stream *s = &c->streams[i];
+        if (!s->busy || s->fate != DOOMED_AT_ONCE) continue;
+        if (!c->h2) { close_conn(c); tend(c); return; }
+        nghttp2_submit_rst_stream(c->h2, NGHTTP2_FLAG_NONE, s->id, NGHTTP2_CANCEL);
+        some = 1;
+    }
+    if (some) flush(c);
 }
 
 /* Replaces what is closed or has served its number, and keeps the streams busy. */
 static void tend(struct conn *c) {
-    if (!c->dead && rotate && c->sent_requests >= rotate && c->in_flight == 0) close_conn(c);
+    if (!c->dead && (c->closing || (rotate && c->sent_requests >= rotate)) && c->in_flight == 0) close_conn(c);
     if (c->dead && issuing && (!to_issue || issued < to_issue) && (!stop_at || now() < stop_at)) open_conn(c);
     if (c->dead) return;
     fill(c);
     flush(c);
+    if (abort_each) give_up(c);
 }
 
 static double run(long count, double for_seconds) {
     uint64_t began = now();
     to_issue = count;
     stop_at = for_seconds > 0 ? began + (uint64_t)(for_seconds * 1e9) : 0;
-    issued = ok = errors = 0;
+    issued = ok = errors = aborted = 0;
     bytes_in = bytes_out = latency_count = 0;
     issuing = 1;
     for (int i = 0; i < conns; i++) tend(&all[i]);
@@ -459,6 +496,8 @@ int main(int argc, char **argv) {
         else if (!strcmp(a, "--warm")) warm = atol(v);
         else if (!strcmp(a, "--requests")) requests = atol(v);
         else if (!strcmp(a, "--rotate")) rotate = atol(v);
+        else if (!strcmp(a, "--abort")) abort_each = atol(v);
+        else if (!strcmp(a, "--nap")) nap_ms = atol(v);
         else if (!strcmp(a, "--seconds")) seconds = atof(v);
         else if (!strcmp(a, "--path")) path = v;
         else if (!strcmp(a, "--host")) host = v;
@@ -485,8 +524,9 @@ int main(int argc, char **argv) {
         double took = run(requests, seconds);
         qsort(latencies, latency_count, sizeof *latencies, by_value);
         printf("{\"ok\": %ld, \"errors\": %ld, \"seconds\": %.6f, \"p50\": %u, \"p99\": %u, \"bytes_in\": %llu, "
-               "\"bytes_out\": %llu, \"connects\": %ld}\n", ok, errors, took, percentile(0.5), percentile(0.99),
-               (unsigned long long)bytes_in, (unsigned long long)bytes_out, connects);
+               "\"bytes_out\": %llu, \"connects\": %ld, \"aborted\": %ld, \"bad_status\": %d}\n", ok, errors, took, percentile(0.5),
+               percentile(0.99), (unsigned long long)bytes_in, (unsigned long long)bytes_out, connects, aborted,
+               bad_status);
         while (fgets(line, sizeof line, stdin)) {}
     }
     for (int i = 0; i < conns; i++) if (!all[i].dead) close_conn(&all[i]);

@@ -376,42 +376,6 @@ static inline void mesh_give_back_memory(void) {
 #endif
 }
 
-/// `Elf64_Phdr`; elf.h and ev.h use the same names for different things.
-struct mesh_segment {
-    uint32_t type, flags;
-    uint64_t offset, address, physical_address, file_size, memory_size, alignment;
-};
-/// The beginning of `struct dl_phdr_info`, which is declared for _GNU_SOURCE only.
-struct mesh_loaded_object {
-    uint64_t address;
-    const char *_Nullable name;
-    const struct mesh_segment *_Nonnull segments;
-    uint16_t segment_count;
-};
-extern int mesh_each_object(
-    int (*_Nonnull body)(struct mesh_loaded_object *_Nonnull, size_t, void *_Nullable),
-    void *_Nullable data) __asm__("dl_iterate_phdr");
-
-static inline int mesh_forget_segments(
-    struct mesh_loaded_object *_Nonnull object, size_t size, void *_Nullable unused) {
-    (void)size;
-    (void)unused;
-    const uint32_t loaded = 1, writable = 2;
-    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-    for (int i = 0; i < object->segment_count; i++) {
-        const struct mesh_segment *segment = &object->segments[i];
-        if (segment->type != loaded || segment->flags & writable) continue;
-        uint64_t begin = object->address + segment->address;
-        uint64_t start = (begin + page - 1) & ~(page - 1);
-        uint64_t end = (begin + segment->file_size) & ~(page - 1);
-        if (start < end) madvise((void *)start, end - start, MADV_DONTNEED);
-    }
-    return 0;
-}
-/// Lets go of the pages of code and constants; those that are wanted come back from the system's
-/// cache by a fault. Segments that were ever writable keep theirs.
-static inline void mesh_forget_code(void) { mesh_each_object(mesh_forget_segments, NULL); }
-
 static inline ssize_t mesh_write(int fd, const void *_Nonnull bytes, size_t count) {
     ssize_t written = write(fd, bytes, count);
     return written < 0 ? -errno : written;

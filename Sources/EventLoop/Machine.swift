@@ -46,9 +46,20 @@ public enum Machine {
     /// which allocations of other threads wait.
     public static func giveBackMemory() { mesh_give_back_memory() }
 
-    /// Start-up runs through most of the program once; what of it is not wanted any more need not stay
-    /// resident. What is wanted costs a fault for each sixteen pages.
-    public static func forgetCode() { mesh_forget_code() }
+    /// Start-up runs through most of the program once; what of its code is not wanted any more need not
+    /// stay resident. What is wanted comes back from the system's cache by a fault for each sixteen pages.
+    public static func forgetCode() {
+        guard let text = try? Files.read("/proc/self/maps") else { return }
+        for line in text.split(separator: 0x0A) {
+            let words = String(decoding: line, as: UTF8.self).split(separator: " ")
+            guard words.count == 6, words[1] == "r-xp", words[5].hasPrefix("/") else { continue }
+            let bounds = words[0].split(separator: "-").compactMap { UInt($0, radix: 16) }
+            guard bounds.count == 2, bounds[0] < bounds[1] else { continue }
+            madvise(
+                UnsafeMutableRawPointer(bitPattern: bounds[0]), Int(bounds[1] - bounds[0]),
+                MADV_DONTNEED)
+        }
+    }
 
     /// Wall-clock time for what has no loop: log lines of any thread.
     public static var wallClock: UnixTime { Socket.wallClock }

@@ -536,6 +536,9 @@ public final class HTTP1Connection: HTTPConnection {
         if framing == .untilClose || isShuttingDown { persists = false }
         // Whether the body of a client that was never told to continue will come is not known.
         if awaitsContinue, reading != .over { persists = false }
+        // More will come than is read and dropped: the client should know that this ends the
+        // connection, or it sends its next request into the void.
+        if reading == .length, readingLeft > Self.maxDiscarded { persists = false }
         let persistence: HTTP1Writer.Persistence =
             persists ? (peerVersion == 10 ? .keepAlive : .unsaid) : .close
         if !HTTP1Writer.writeResponse(

@@ -33,13 +33,6 @@ public final class HeadWorkspace {
         spares.deallocate()
     }
 
-    /// Lets go of what is not lent.
-    public func shrink() {
-        spares.deinitialize(count: spareCount)
-        spareCount = 0
-        spareBytes = 0
-    }
-
     // MARK: Output buffers
 
     /// Gives an empty buffer memory, if it has none and there is some.
