@@ -146,7 +146,7 @@ def notes(scenario, world, requests, at, remote):
     said = []
     busy = sum(request.end <= at and is_bad(request) for request in requests)
     if busy:
-        said.append(f"{busy} slow or failed before the fault: is the machine busy?")
+        said.append(f"{busy} slow or failed before the fault: not over what was before, or a busy machine")
     slow = sum(request.end > at and request.status == 200 and is_bad(request)
                for request in requests)
     if slow:

@@ -10,6 +10,10 @@ import MeshConfig
 /// collected and written once at the end of the loop's turn. While exchanges are open and the
 /// peer is silent, an HTTP/2 connection is asked with PING whether anybody is still there, since a
 /// black-holed peer sends no reset.
+///
+/// gRPC servers end connections with more than three PINGs between two of their own frames, unless five
+/// minutes lie between them. So a PING soon is for new requests; after an answer a stream that stays
+/// silent is asked about once more and then rarely, which leaves one for a request that comes later.
 final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
     private(set) var pool: UpstreamPool?
     let number: Int
@@ -32,6 +36,11 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
     private var isLate = false
     /// A PING is under way, and this is when its answer is due.
     private var pingDeadline: Instant?
+    private var lastPing = Instant.zero
+    /// PINGs since the peer last sent a message that came too soon for a gRPC server's liking.
+    private var hastyPings = 0
+    /// A request was sent after the last PING.
+    private var hasNewRequest = false
 
     /// Whether the pool counts it among those that can take a request.
     var isListed = false
@@ -65,7 +74,7 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
     /// Begins an exchange. - Returns: `nil` if the connection can take none after all.
     func send(_ head: MessageHead, endStream: Bool, for caller: any UpstreamCaller) -> StreamID? {
         guard let codec, let id = codec.sendRequest(head, endStream: endStream) else { return nil }
-        if callers.isEmpty { watchLiveness() }
+        if callers.isEmpty || !hasNewRequest { watchLiveness() }
         callers.insert(caller, at: id)
         requestCount += 1
         if let limit = pool?.maxRequestsPerConnection, limit > 0, requestCount >= limit {
@@ -120,6 +129,7 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
     /// The path was found dead from elsewhere. This connection may be well, so it is asked, and at once.
     func pathDied() {
         guard let codec, isHTTP2, !callers.isEmpty, let timeout = pool?.pingTimeout else { return }
+        if pingDeadline == nil, hastyPings >= UpstreamConnection.mostHastyPings { return }
         ping(codec, answerWithin: timeout / 2)
     }
 
@@ -210,11 +220,13 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
             case .head(let id, let head, let end):
                 // The head is the caller's alone, who then changes it in place.
                 event = .pong
+                hastyPings = 0
                 let caller = ended(id, end)
                 caller?.responseHead(consume head, endStream: end)
             case .interim(let id, let head):
                 callers[id]?.responseInterim(head)
             case .body(let id, let bytes, let end):
+                hastyPings = 0
                 let caller = ended(id, end)
                 if let caller {
                     caller.responseBody(bytes, endStream: end)
@@ -273,6 +285,8 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
             timer?.stop()
             return
         }
+        hasNewRequest = true
+        if !callers.isEmpty, pingDeadline != nil { return }
         pingDeadline = nil
         timer?.start(at: loop.now + interval)
     }
@@ -294,15 +308,33 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
                 return
             }
             timer?.start(at: pingDeadline)
-        } else if loop.now - lastReceived >= interval {
+            return
+        }
+        let due = nextPing(interval)
+        if loop.now >= due {
             ping(codec, answerWithin: timeout)
         } else {
-            timer?.start(at: lastReceived + interval)
+            timer?.start(at: due)
         }
     }
 
+    private func nextPing(_ interval: Duration) -> Instant {
+        let soon = lastReceived + interval
+        // What is configured is meant as it stands.
+        if pool?.cluster.config.keepAliveInterval != nil { return soon }
+        if hasNewRequest, hastyPings < UpstreamConnection.mostHastyPings { return soon }
+        if hastyPings == 0 { return lastReceived + interval * 5 }
+        return max(soon, lastPing + UpstreamConnection.rarely)
+    }
+
+    private static let mostHastyPings = 2
+    private static let rarely = Duration.seconds(310)
+
     private func ping(_ codec: any HTTPConnection, answerWithin timeout: Duration) {
         if pingDeadline == nil {
+            if lastPing > .zero, loop.now - lastPing < UpstreamConnection.rarely { hastyPings += 1 }
+            lastPing = loop.now
+            hasNewRequest = false
             codec.ping()
             markDirty()
         }
