@@ -31,6 +31,9 @@ final class ClusterSet {
     private let metrics: WorkerMetrics
     /// Where evidence about endpoints goes.
     var report: (HealthEvidence) -> Void = { _ in }
+    /// Where news of priorities that go and come back goes.
+    var failback: (_ cluster: String, FailbackRamp.Change) -> Void = { _, _ in }
+    private(set) var evacuations: [Evacuation] = []
 
     private var plaintext = ByteBuffer()
     private var ciphertext = ByteBuffer()
@@ -123,6 +126,11 @@ final class ClusterSet {
                 }
             }
         }
+    }
+
+    func adopt(_ evacuations: [Evacuation]) {
+        self.evacuations = evacuations
+        for cluster in clusters.values { cluster.adopt(evacuations) }
     }
 
     func drain() {
