@@ -20,6 +20,9 @@ public import MeshConfig
 /// **Retries** leave the failure domain that failed: another region, else another zone, else another
 /// first hop, else another host, even if that lies in a lower priority.
 ///
+/// **Coming back, spilling, leaving.** `FailbackRamp`, `SpillLimiter` and `Evacuation` are laid over the
+/// formulas; where none of them acts a pick does not know of them.
+///
 /// It holds no timer: a hold that ends is noticed by the next pick.
 public final class Balancer {
     public struct Update {
@@ -48,6 +51,12 @@ public final class Balancer {
     /// Suspects that may be tried, or are.
     private var trials: [Host] = []
 
+    private var failback: FailbackRamp
+    private var spill: SpillLimiter?
+    private var evacuations: [(service: String, Evacuation)] = []
+    /// Told of priorities that go and come back, from inside `pick`.
+    public var failbackChanged: (FailbackRamp.Change) -> Void = { _ in }
+
     private enum TierKind: Int, CaseIterable {
         case healthy, degraded
         /// What panic chooses from.
@@ -75,6 +84,8 @@ public final class Balancer {
         self.paths = paths
         self.settings = settings
         self.random = random
+        failback = FailbackRamp(settings.failback)
+        spill = SpillLimiter(settings.spill)
         overprovisioningFactor = configuration.overprovisioningFactor
     }
 
@@ -180,6 +191,7 @@ public final class Balancer {
         let host = pick.host
         precondition(host.activeRequests > 0, "released more often than picked")
         host.activeRequests -= 1
+        if failback.isActive { followed(host, outcome) }
         switch outcome {
         case .answered: succeeded(host)
         case .failed(let failure): suspect(host, failure, now: now)
@@ -197,6 +209,28 @@ public final class Balancer {
         }
     }
 
+    /// Results matter beyond the transport: a priority is on its way back.
+    public var isFailingBack: Bool { failback.isActive }
+
+    /// A host answered with a server's error while `isFailingBack`.
+    public func answeredBadly(_ host: Host) {
+        if failback.ended(priority: host.priority, failed: true) { needsRebuild = true }
+    }
+
+    private func followed(_ host: Host, _ outcome: Outcome) {
+        switch outcome {
+        case .answered: _ = failback.ended(priority: host.priority, failed: false)
+        case .failed: answeredBadly(host)
+        case .abandoned: break
+        }
+    }
+
+    /// Takes the evacuations that there are now, for the service of this name.
+    public func setEvacuations(_ evacuations: [Evacuation], service: String) {
+        self.evacuations = evacuations.map { (service, $0) }
+        needsRebuild = true
+    }
+
     // MARK: Picking
 
     /// Chooses a host and counts a request on it; give it back with `release`.
@@ -206,34 +240,41 @@ public final class Balancer {
         }
         if hosts.isEmpty { return .none(.noEndpoints) }
         if !request.attempted.isEmpty, let host = elsewhere(request) {
-            return take(host, .elsewhere)
+            return take(host, .elsewhere, now: request.now)
         }
         if load.isEmpty, !load.isPanicking { return lastResort(request) }
         let (priority, isDegraded) = load.choose(random.next())
         if request.attempted.isEmpty, !trials.isEmpty,
             let host = trials.first(where: { $0.priority <= priority && $0.mayTry(request.now) })
         {
-            return take(host, .trial)
+            return take(host, .trial, now: request.now)
         }
         if load.isPanicking {
             guard let host = choose(.all, priority, request.key) else {
                 return lastResort(request)
             }
-            return take(host, .panic)
+            return take(host, .panic, now: request.now)
         }
         if isDegraded {
             guard let host = choose(.degraded, priority, request.key) else {
                 return lastResort(request)
             }
-            return take(host, .degraded)
+            return take(host, .degraded, now: request.now)
         }
         guard let host = choose(.healthy, priority, request.key) else {
             return lastResort(request)
         }
-        return take(host, .healthy)
+        return take(host, .healthy, now: request.now)
     }
 
-    private func take(_ host: Host, _ reason: Pick.Reason) -> PickResult {
+    private func take(_ chosen: Host, _ reason: Pick.Reason, now: Instant) -> PickResult {
+        var host = chosen
+        if host.evacuated > 0, reason != .trial, reason != .lastResort,
+            let other = placeInstead(of: host)
+        {
+            host = other
+        }
+        if spill?.admits(host, now: now) == false { return .none(.spillLimited) }
         host.activeRequests += 1
         if reason == .trial || reason == .lastResort {
             if host.suspicion.isSuspected { host.suspicion.tryBegan() }
@@ -296,6 +337,41 @@ public final class Balancer {
         return left.path === right.path ? 0 : 1
     }
 
+    /// Another host for a request that an evacuation turns away; `nil` when it may stay.
+    private func placeInstead(of host: Host) -> Host? {
+        if random.below(100) >= host.evacuated { return nil }
+        var best: Host?
+        var weights: UInt64 = 0
+        for other in hosts where other.evacuated == 0 && other.standing == .healthy {
+            if let priority = best?.priority, other.priority > priority { continue }
+            if other.priority < best?.priority ?? .max { weights = 0 }
+            weights += UInt64(other.weight)
+            if random.next().multipliedFullWidth(by: weights).high < UInt64(other.weight) {
+                best = other
+            }
+        }
+        return best
+    }
+
+    private func evacuate(_ now: Instant) {
+        for host in hosts {
+            host.evacuated = 0
+            for (service, evacuation) in evacuations
+            where evacuation.scope.matches(
+                service: service, host.endpoint, at: host.address, in: host.locality)
+            {
+                host.evacuated = max(host.evacuated, evacuation.percent(at: now))
+            }
+        }
+        for (_, evacuation) in evacuations {
+            nextTrial = min(nextTrial, evacuation.nextDeadline(after: now))
+        }
+        let hasOthers = hosts.contains {
+            $0.evacuated == 0 && ($0.standing == .healthy || $0.standing == .degraded)
+        }
+        if !hasOthers { for host in hosts { host.evacuated = 0 } }
+    }
+
     private func lastResort(_ request: PickContext) -> PickResult {
         var best: Host?
         var isBestFresh = false
@@ -306,7 +382,9 @@ public final class Balancer {
             best = host
             isBestFresh = isFresh
         }
-        if let best, isBestFresh || request.attempted.isEmpty { return take(best, .lastResort) }
+        if let best, isBestFresh || request.attempted.isEmpty {
+            return take(best, .lastResort, now: request.now)
+        }
         return .none(whyNone())
     }
 
@@ -325,6 +403,7 @@ public final class Balancer {
         seenPaths = paths.version
         nextTrial = .distantFuture
         trials.removeAll(keepingCapacity: true)
+        if !evacuations.isEmpty { evacuate(now) }
         levels = Array(repeating: [], count: (hosts.map(\.priority).max() ?? -1) + 1)
         tiers = Array(repeating: Tier(), count: levels.count * TierKind.allCases.count)
         for host in hosts {
@@ -351,10 +430,8 @@ public final class Balancer {
             tiers[base + TierKind.healthy.rawValue] = tier(of: healthy, in: all)
             tiers[base + TierKind.degraded.rawValue] = tier(of: degraded, in: all)
         }
-        load = PriorityLoad(
-            levels: shares, overprovisioningFactor: overprovisioningFactor,
-            panicThreshold: configuration.panicThreshold,
-            strict: settings.failoverMode == .strict)
+        load = formula(shares)
+        returnGradually(shares, now)
         if load.isPanicking {
             for index in levels.indices {
                 let usable = levels[index].filter {
@@ -364,6 +441,28 @@ public final class Balancer {
                     of: usable, in: usable, weighted: false)
             }
         }
+    }
+
+    private func formula(_ levels: [PriorityLoad.Level]) -> PriorityLoad {
+        PriorityLoad(
+            levels: levels, overprovisioningFactor: overprovisioningFactor,
+            panicThreshold: configuration.panicThreshold,
+            strict: settings.failoverMode == .strict)
+    }
+
+    /// What is laid over the formulas: `FailbackRamp`, `SpillLimiter`.
+    private func returnGradually(_ levels: [PriorityLoad.Level], _ now: Instant) {
+        let changes = failback.advance(
+            // What an evacuation takes away comes back at its own pace.
+            usable: levels.indices.map { index in
+                levels[index].healthy + levels[index].degraded > 0
+                    || self.levels[index].contains { $0.evacuated > 0 }
+            },
+            load: levels.indices.map { load.healthyLoad[$0] + load.degradedLoad[$0] }, now: now)
+        if failback.isActive { load = failback.ramped(load, levels, by: formula) }
+        nextTrial = min(nextTrial, failback.nextDeadline)
+        for change in changes { failbackChanged(change) }
+        spill?.rebuilt(hosts, load, now: now)
     }
 
     private func tier(of eligible: [Host], in all: [Host], weighted: Bool = true) -> Tier {
@@ -468,4 +567,6 @@ public enum NoHost: String, Error, Sendable {
     case allDraining = "all-draining"
     case allEjected = "all-ejected"
     case allUnhealthy = "all-unhealthy"
+    /// The survivors of an outage have all that they may get.
+    case spillLimited = "spill-limited"
 }

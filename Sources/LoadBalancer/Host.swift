@@ -50,6 +50,10 @@ public final class Host {
     public internal(set) var suspicion = Suspicion()
     /// It is no longer in the cluster; what runs on it may end.
     public internal(set) var isRemoved = false
+    /// Percent of its requests that an evacuation sends elsewhere.
+    public internal(set) var evacuated = 0
+    /// Its place among `SpillLimiter`'s meters.
+    var meter = -1
     /// The shell's: its pool of connections.
     public var attachment: AnyObject?
 
@@ -71,6 +75,7 @@ public final class Host {
     }
 
     var standing: Standing {
+        if evacuated >= 100 { return .draining }
         switch endpoint.status {
         case .draining: return .draining
         case .unhealthy, .timeout: return .unhealthy

@@ -7,6 +7,20 @@ public enum SocketAddress: Hashable, Sendable, CustomStringConvertible {
     /// A filesystem path, or an abstract name that begins with "@".
     case pipe(String)
 
+    /// Takes "1.2.3.4:80", "[::1]:80" or, with a slash in it, a unix socket's path.
+    public init?(_ text: String) {
+        if text.contains("/") {
+            self = .pipe(text)
+            return
+        }
+        guard let colon = text.lastIndex(of: ":"),
+            let port = UInt16(text[text.index(after: colon)...])
+        else { return nil }
+        var host = text[..<colon]
+        if host.hasPrefix("["), host.hasSuffix("]") { host = host.dropFirst().dropLast() }
+        self.init(ip: String(host), port: port)
+    }
+
     /// - Returns: `nil` unless `ip` is a literal IPv4 or IPv6 address (no names, no brackets).
     public init?(ip: String, port: UInt16) {
         if let address = SocketAddress.parseIPv4(ip) {

@@ -125,6 +125,10 @@ public struct Settings: Sendable, Equatable {
     public var controlPlaneReturnHold: Duration
     /// How long a graceful stop waits for requests in flight.
     public var drainTime: Duration
+    public var failback = FailbackSettings()
+    public var spill = SpillSettings()
+    /// Traffic may be moved through an admin port that is reached over TCP.
+    public var allowsAdminChanges = false
 
     public init(
         failoverMode: FailoverMode = .spill, transportFailuresToEject: Int = 3,

@@ -35,7 +35,7 @@ public enum ProxyProcess {
 
         var threads: [LoopThread] = []
         var orders: [Mailbox<WorkerOrder>] = []
-        let settings = bootstrap.settings
+        let settings = bootstrap.settings.share(ofWorkers: count)
         // Sessions kept in memory are cheaper to resume, where one worker alone has to find them.
         let ticketKey = count > 1 ? TLSContext.makeTicketKey() : []
         for index in 0..<count {

@@ -53,6 +53,7 @@ final class Worker {
         self.send = send
         clusters = ClusterSet(loop: loop, settings: settings, log: log, metrics: metrics)
         clusters.report = { send(.evidence($0)) }
+        clusters.failback = { send(.failback(worker: index, cluster: $0, $1)) }
     }
 
     /// What the control loop said.
@@ -60,6 +61,7 @@ final class Worker {
         switch order {
         case .adopt(let snapshot): adopt(snapshot)
         case .health(let changes): clusters.adopt(changes)
+        case .evacuate(let evacuations): clusters.adopt(evacuations)
         case .drain: drain()
         case .reportOpenWork: reportOpenWork()
         case .stopListening: stopListening()
@@ -255,6 +257,8 @@ final class Worker {
 enum WorkerOrder: Sendable {
     case adopt(Snapshot)
     case health([HealthModel.Change])
+    /// All that there are now.
+    case evacuate([Evacuation])
     case reportOpenWork
     case drain
     case stopListening
@@ -268,6 +272,7 @@ enum WorkerOrder: Sendable {
 enum WorkerReport: Sendable {
     case adopted(worker: Int, number: UInt64, problems: [String])
     case evidence(HealthEvidence)
+    case failback(worker: Int, cluster: String, FailbackRamp.Change)
     case openWork(worker: Int, Int)
     case closed(worker: Int)
 }

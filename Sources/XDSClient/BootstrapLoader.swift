@@ -291,6 +291,9 @@ extension Decoding {
             message.hasControlPlaneReturnHold, message.controlPlaneReturnHold,
             "control_plane_return_hold", &result.controlPlaneReturnHold)
         set(message.hasDrainTime, message.drainTime, "drain_time", &result.drainTime)
+        result.allowsAdminChanges = message.allowAdminChanges
+        within("failover.failback") { $0.failback(message.failover.failback, &result.failback) }
+        within("failover.spill") { $0.spill(message.failover.spill, &result.spill) }
         if result.maxHold < result.baseHold {
             refuse("max_hold", expected: "base_hold or more", got: "less")
         }
@@ -299,6 +302,45 @@ extension Decoding {
             (message.hasShrinkGuard, "shrink_guard"), (message.hasSeriesBudget, "series_budget"),
         ] where isSet {
             remark(name, "is read and not in force yet")
+        }
+    }
+
+    private mutating func failback(
+        _ message: Meshproxy_Config_V1_MeshProxy.Failover.Failback,
+        _ result: inout FailbackSettings
+    ) {
+        result.isEnabled = !message.disabled
+        if message.hasMinHold { result.minHold = positive(message.minHold, "min_hold") }
+        if message.hasMaxHold { result.maxHold = positive(message.maxHold, "max_hold") }
+        if message.hasRamp { result.ramp = positive(message.ramp, "ramp") }
+        if result.maxHold < result.minHold {
+            refuse("max_hold", expected: "min_hold or more", got: "less")
+        }
+        guard message.hasMaxErrorPercent else { return }
+        let percent = message.maxErrorPercent.value
+        result.maxErrorPercent = Int(min(percent, 100))
+        if percent > 100 { refuse("max_error_percent", expected: "0 to 100", got: "\(percent)") }
+    }
+
+    private mutating func spill(
+        _ message: Meshproxy_Config_V1_MeshProxy.Failover.Spill, _ result: inout SpillSettings
+    ) {
+        if message.hasMaxRequestsPerSecond {
+            result.maxPerSecond = Int(message.maxRequestsPerSecond.value)
+            if result.maxPerSecond == 0 {
+                refuse("max_requests_per_second", expected: "1 or more", got: "0")
+            }
+        }
+        if message.hasMaxGrowthPercent {
+            result.maxGrowthPercent = Int(message.maxGrowthPercent.value)
+            if message.maxGrowthPercent.value < 100 {
+                refuse(
+                    "max_growth_percent", expected: "100 or more",
+                    got: "\(message.maxGrowthPercent.value)")
+            }
+        }
+        if message.hasRetryAfter {
+            result.retryAfter = positive(message.retryAfter, "retry_after")
         }
     }
 

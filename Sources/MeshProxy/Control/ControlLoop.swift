@@ -22,6 +22,9 @@ final class ControlLoop {
     private var health: HealthModel
     private var healthTimer: LoopTimer?
     private var probes: ProbeRunner?
+    /// Priorities that are not whole, as workers told last.
+    let failbacks = FailbackBoard()
+    var evacuations: [Evacuation] = []
     private var contents: [String: [UInt8]] = [:]
     private var readFailures: [String: String] = [:]
 
@@ -197,6 +200,14 @@ final class ControlLoop {
             for problem in problems { log.warning("not taken over", ["problem": problem]) }
         case .evidence(let evidence):
             self.evidence(evidence)
+        case .failback(let worker, let cluster, let change):
+            failbacks.note(change, cluster: cluster, worker: worker)
+            log.info(
+                "failback",
+                [
+                    "cluster": cluster, "priority": "\(change.priority)",
+                    "state": change.event.words, "worker": "\(worker)",
+                ])
         case .openWork(let worker, let count):
             openWork[worker] = count
             checkDrained()
@@ -265,6 +276,13 @@ final class ControlLoop {
         } else {
             healthTimer?.stop()
         }
+    }
+
+    /// Gives the evacuations that there are now to everybody who balances.
+    func publish(_ evacuations: [Evacuation]) {
+        self.evacuations = evacuations
+        clusters.adopt(evacuations)
+        for worker in workers { worker(.evacuate(evacuations)) }
     }
 
     private func forgetHealth(of snapshot: Snapshot) {

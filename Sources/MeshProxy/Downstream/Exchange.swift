@@ -202,7 +202,7 @@ final class Exchange: UpstreamCaller {
         switch cluster.pick(attempted: attempted, key: nil) {
         case .none(let reason):
             noteAttempt(reason)
-            reply(.noEndpoint(reason))
+            reply(cluster.refusal(reason))
         case .host(let pick):
             picked = pick
             log.upstreamHost = pick.host.address

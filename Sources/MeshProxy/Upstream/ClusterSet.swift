@@ -33,6 +33,9 @@ final class ClusterSet {
     private let metrics: WorkerMetrics
     /// Where evidence about endpoints goes.
     var report: (HealthEvidence) -> Void = { _ in }
+    /// Where news of priorities that go and come back goes.
+    var failback: (_ cluster: String, FailbackRamp.Change) -> Void = { _, _ in }
+    private(set) var evacuations: [Evacuation] = []
 
     private var plaintext = ByteBuffer()
     private var ciphertext = ByteBuffer()
@@ -137,6 +140,11 @@ final class ClusterSet {
     func lastConnectionEnded(_ pool: UpstreamPool) {
         pools[pool.host.address]?.removeAll { $0 === pool }
         if pools[pool.host.address]?.isEmpty == true { pools[pool.host.address] = nil }
+    }
+
+    func adopt(_ evacuations: [Evacuation]) {
+        self.evacuations = evacuations
+        for cluster in clusters.values { cluster.adopt(evacuations) }
     }
 
     func drain() {

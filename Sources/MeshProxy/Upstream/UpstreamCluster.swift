@@ -55,8 +55,10 @@ final class UpstreamCluster {
         balancer = Balancer(
             configuration: config.loadBalancing, paths: set.paths, settings: set.settings,
             random: set.loop.random.split())
+        balancer.failbackChanged = { [unowned self] in failbackChanged($0) }
         configureOutlierDetection()
         adoptEndpoints()
+        if !set.evacuations.isEmpty { adopt(set.evacuations) }
     }
 
     var name: String { config.name }
@@ -105,6 +107,22 @@ final class UpstreamCluster {
         }
     }
 
+    func adopt(_ evacuations: [Evacuation]) {
+        balancer.setEvacuations(evacuations, service: name)
+    }
+
+    private func failbackChanged(_ change: FailbackRamp.Change) {
+        set.failback(name, change)
+        // What is to get load again is connected to before it does.
+        guard case .holding = change.event else { return }
+        for host in balancer.hosts.lazy.filter({ $0.priority == change.priority })
+            .prefix(UpstreamCluster.warmedHosts)
+        {
+            pools(of: host)?.warm()
+        }
+    }
+    private static let warmedHosts = 16
+
     private func adoptEndpoints() {
         var resolved: [ResolvedEndpoint] = []
         resolved.reserveCapacity(config.endpoints.count)
@@ -140,11 +158,12 @@ final class UpstreamCluster {
         outliers?.update(balancer.hosts.map(\.address))
     }
 
-    var detectsOutliers: Bool { outliers != nil }
+    var detectsOutliers: Bool { outliers != nil || balancer.isFailingBack }
 
     /// An endpoint answered with this status.
     func observed(_ host: Host, status: Int) {
         if outliers != nil { observe(host, .status(status)) }
+        if status >= 500, balancer.isFailingBack { balancer.answeredBadly(host) }
     }
 
     private func observe(_ host: Host, _ observation: OutlierDetector.Observation) {
@@ -185,6 +204,13 @@ final class UpstreamCluster {
             metrics.foundNoneHealthy()
             return .none(reason.rawValue)
         }
+    }
+
+    /// What a request is answered that no endpoint is there for.
+    func refusal(_ reason: String) -> ErrorReply {
+        guard reason == NoHost.spillLimited.rawValue else { return .noEndpoint(reason) }
+        let seconds = (set.settings.spill.retryAfter.milliseconds + 999) / 1000
+        return .spillLimited(retryAfter: max(1, seconds))
     }
 
     func release(_ pick: Pick, _ outcome: Outcome) {
@@ -365,5 +391,6 @@ private final class HostPools {
     }
 
     func drain() { for pool in pools { pool.drain() } }
+    func warm() { for pool in pools { pool.warm() } }
     func closeIdle() { for pool in pools { pool.closeIdle() } }
 }

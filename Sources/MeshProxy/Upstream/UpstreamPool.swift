@@ -69,6 +69,11 @@ final class UpstreamPool {
         }
     }
 
+    /// Makes a connection, if there is none, for requests to come.
+    func warm() {
+        if connections.isEmpty, !isClosed { connect() }
+    }
+
     /// In the order of making, so that a simulated run replays.
     private var inOrder: [UpstreamConnection] {
         connections.values.sorted { $0.number < $1.number }
@@ -232,12 +237,16 @@ final class UpstreamPool {
             {
                 return
             }
-            connecting += 1
-            connectionsMade += 1
-            let connection = UpstreamConnection(pool: self, number: connectionsMade)
-            if connections.isEmpty { cluster.set.firstConnectionBegan(self) }
-            connections[ObjectIdentifier(connection)] = connection
-            cluster.connecting(host)
+            connect()
         }
+    }
+
+    private func connect() {
+        connecting += 1
+        connectionsMade += 1
+        let connection = UpstreamConnection(pool: self, number: connectionsMade)
+        if connections.isEmpty { cluster.set.firstConnectionBegan(self) }
+        connections[ObjectIdentifier(connection)] = connection
+        cluster.connecting(host)
     }
 }

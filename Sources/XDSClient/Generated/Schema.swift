@@ -1541,10 +1541,25 @@ control_plane_timeout 10 - m23 -
 control_plane_return_hold 11 - m23 -
 drain_time 12 - m23 -
 series_budget 13 - m11 -
+failover 20 - m313 -
+allow_admin_changes 21 - o -
 @meshproxy.config.v1.MeshProxy.ShrinkGuard
 disabled 1 - o -
 max_loss_percent 2 - m11 -
 release_after 3 - m23 -
+@meshproxy.config.v1.MeshProxy.Failover
+failback 1 - m314 -
+spill 2 - m315 -
+@meshproxy.config.v1.MeshProxy.Failover.Failback
+disabled 1 - o -
+min_hold 2 - m23 -
+max_hold 3 - m23 -
+ramp 4 - m23 -
+max_error_percent 5 - m11 -
+@meshproxy.config.v1.MeshProxy.Failover.Spill
+max_requests_per_second 1 - m11 -
+max_growth_percent 2 - m11 -
+retry_after 3 - m23 -
 @udpa.type.v1.TypedStruct
 type_url 1 - s -
 value 2 - m28 -

@@ -331,6 +331,7 @@ final class SimulatedProxy {
                 if case .failed(_, _, let failure) = evidence { failure.kind } else { nil }
             }
         }
+        var failbacks: [FailbackRamp.Change] = []
         var problems: [String] = []
         var adopted: UInt64 = 0
         var openWork = 0
@@ -352,6 +353,7 @@ final class SimulatedProxy {
                 reports.adopted = number
                 reports.problems += problems
             case .evidence(let evidence): reports.evidence.append(evidence)
+            case .failback(_, _, let change): reports.failbacks.append(change)
             case .openWork(_, let count): reports.openWork = count
             case .closed: reports.isClosed = true
             }
