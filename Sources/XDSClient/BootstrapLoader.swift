@@ -297,6 +297,8 @@ extension Decoding {
         for (isSet, name) in [
             (!message.snapshotFile.isEmpty, "snapshot_file"),
             (message.hasShrinkGuard, "shrink_guard"), (message.hasSeriesBudget, "series_budget"),
+            (message.hasHedging, "hedging"), (message.hasQueueTimeout, "queue_timeout"),
+            (message.hasDrainPropagationDelay, "drain_propagation_delay"),
         ] where isSet {
             remark(name, "is read and not in force yet")
         }

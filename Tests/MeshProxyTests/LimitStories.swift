@@ -45,6 +45,25 @@ import Testing
         #expect(mesh.finish() == [])
     }
 
+    @Test("A client's connection brings no more requests than the listener allows")
+    func maxRequestsDownstream() {
+        for wire in WireProtocol.allCases {
+            let mesh = SimulatedMesh(seed: 31)
+            let a = mesh.upstream("a", .http2)
+            let proxy = mesh.proxy(clusters: [.of("svc", a)]) { $0.maxRequestsPerConnection = 3 }
+            let client = mesh.client(wire, proxy)
+            let calls = (0..<7).map { _ in
+                let call = client.get()
+                mesh.run(for: .milliseconds(20))
+                return call
+            }
+            #expect(calls.allSatisfy { $0.isAnswered() })
+            #expect(client.connections == 3, "\(wire)")
+            mesh.run(for: .seconds(3))
+            #expect(mesh.finish() == [])
+        }
+    }
+
     @Test("A connection serves no more requests than the cluster allows")
     func maxRequestsPerConnection() {
         for speaks in WireProtocol.allCases {
