@@ -291,6 +291,11 @@ extension Decoding {
             message.hasControlPlaneReturnHold, message.controlPlaneReturnHold,
             "control_plane_return_hold", &result.controlPlaneReturnHold)
         set(message.hasDrainTime, message.drainTime, "drain_time", &result.drainTime)
+        // Zero is a delay, too: nobody has to learn of it.
+        if message.hasDrainPropagationDelay {
+            result.drainPropagationDelay = duration(
+                message.drainPropagationDelay, "drain_propagation_delay")
+        }
         if result.maxHold < result.baseHold {
             refuse("max_hold", expected: "base_hold or more", got: "less")
         }
@@ -298,7 +303,6 @@ extension Decoding {
             (!message.snapshotFile.isEmpty, "snapshot_file"),
             (message.hasShrinkGuard, "shrink_guard"), (message.hasSeriesBudget, "series_budget"),
             (message.hasHedging, "hedging"), (message.hasQueueTimeout, "queue_timeout"),
-            (message.hasDrainPropagationDelay, "drain_propagation_delay"),
         ] where isSet {
             remark(name, "is read and not in force yet")
         }

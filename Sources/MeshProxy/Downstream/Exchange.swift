@@ -227,7 +227,7 @@ final class Exchange: UpstreamCaller {
             log.upstreamHost = pick.host.address
             let pool = cluster.pool(to: pick.host, downstreamIsHTTP2: downstream?.isHTTP2 ?? false)
             self.pool = pool
-            if pool.waitingCount >= cluster.config.circuitBreakers.maxPendingRequests {
+            if pool.refusesCallers {
                 leaseFailed(
                     UpstreamFailure(
                         transport: TransportFailure(
