@@ -190,6 +190,12 @@ public struct MessageHead: Sendable {
         present &= ~(1 << UInt64(name.rawValue))
     }
 
+    public mutating func removeAll(of names: HeaderNameSet) {
+        if !containsAny(of: names) { return }
+        fields.removeAll { names.bits & 1 << UInt64($0.name.rawValue) != 0 }
+        present &= ~names.bits
+    }
+
     /// Removes all fields of that name, compared without regard to case.
     public mutating func remove(_ name: String) {
         var name = name
@@ -219,6 +225,11 @@ public struct MessageHead: Sendable {
 
     public func contains(_ name: HeaderName) -> Bool {
         present & 1 << UInt64(name.rawValue) != 0
+    }
+
+    /// Whether there is a field of any of these names; one comparison.
+    public func containsAny(of names: HeaderNameSet) -> Bool {
+        present & names.bits != 0
     }
 
     /// The bytes in which the fields lie, valid during the call.

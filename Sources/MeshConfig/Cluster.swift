@@ -145,7 +145,8 @@ public struct CircuitBreakers: Sendable, Equatable {
     public var maxConnections: Int
     public var maxPendingRequests: Int
     public var maxRequests: Int
-    /// Concurrent retries, where no budget is given.
+    /// Concurrent retries as configured. Where it is and no budget is, the budget's minimum says the same,
+    /// and its share is nothing.
     public var maxRetries: Int
     /// Retries as a share of active requests; our default is 20 %, at least 3.
     public var retryBudgetPercent: Double

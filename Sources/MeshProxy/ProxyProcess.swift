@@ -70,7 +70,8 @@ public enum ProxyProcess {
             }
         }
         loop.onSignal(Machine.terminate) { control.drain() }
-        loop.onSignal(Machine.interrupt) { control.drain() }
+        // From a terminal: nobody else has to learn of it.
+        loop.onSignal(Machine.interrupt) { control.drain(lingers: false) }
         loop.onSignal(Machine.user1) { control.reopenLogs() }
         control.start()
         loop.run()

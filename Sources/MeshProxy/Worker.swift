@@ -217,10 +217,11 @@ final class Worker {
 
     // MARK: Stopping
 
-    /// Lame duck: connections end gracefully and new ones are still answered.
+    /// Lame duck: connections end gracefully and new ones are still answered. Outbound listeners
+    /// go on as they are: the application calls out while it winds down.
     private func drain() {
         isDraining = true
-        for port in listeners.values { port.drain() }
+        for port in listeners.values where !port.isOutbound { port.drain() }
         reportOpenWork()
     }
 
@@ -234,7 +235,11 @@ final class Worker {
     }
 
     private func reportOpenWork() {
-        send(.openWork(worker: index, openWork))
+        var byListener: [String: Int] = [:]
+        for port in Array(listeners.values) + leaving where port.openExchanges > 0 {
+            byListener[port.config.name, default: 0] += port.openExchanges
+        }
+        send(.openWork(worker: index, byListener))
     }
 
     private func close() {
@@ -273,6 +278,7 @@ enum WorkerReport: Sendable {
     case adopted(worker: Int, number: UInt64, problems: [String])
     case evidence(HealthEvidence)
     case failback(worker: Int, cluster: String, FailbackRamp.Change)
-    case openWork(worker: Int, Int)
+    /// Exchanges and relayed connections, for each listener that has any.
+    case openWork(worker: Int, [String: Int])
     case closed(worker: Int)
 }

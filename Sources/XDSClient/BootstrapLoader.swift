@@ -294,12 +294,18 @@ extension Decoding {
         result.allowsAdminChanges = message.allowAdminChanges
         within("failover.failback") { $0.failback(message.failover.failback, &result.failback) }
         within("failover.spill") { $0.spill(message.failover.spill, &result.spill) }
+        // Zero is a delay, too: nobody has to learn of it.
+        if message.hasDrainPropagationDelay {
+            result.drainPropagationDelay = duration(
+                message.drainPropagationDelay, "drain_propagation_delay")
+        }
         if result.maxHold < result.baseHold {
             refuse("max_hold", expected: "base_hold or more", got: "less")
         }
         for (isSet, name) in [
             (!message.snapshotFile.isEmpty, "snapshot_file"),
             (message.hasShrinkGuard, "shrink_guard"), (message.hasSeriesBudget, "series_budget"),
+            (message.hasHedging, "hedging"), (message.hasQueueTimeout, "queue_timeout"),
         ] where isSet {
             remark(name, "is read and not in force yet")
         }

@@ -287,6 +287,13 @@ extension Decoding {
             }
             if threshold.hasMaxRequests { breakers.maxRequests = Int(threshold.maxRequests.value) }
             if threshold.hasMaxRetries { breakers.maxRetries = Int(threshold.maxRetries.value) }
+            // The largest number, Istio's default, bounds nothing and leaves our own budget.
+            if threshold.hasMaxRetries, !threshold.hasRetryBudget,
+                threshold.maxRetries.value < .max
+            {
+                breakers.retryBudgetPercent = 0
+                breakers.retryBudgetMinimum = Int(threshold.maxRetries.value)
+            }
             if threshold.hasRetryBudget {
                 if threshold.retryBudget.hasBudgetPercent {
                     breakers.retryBudgetPercent = percent(
@@ -302,6 +309,9 @@ extension Decoding {
         }
         if !message.circuitBreakers.perHostThresholds.isEmpty {
             remark("circuit_breakers.per_host_thresholds", "is ignored")
+        }
+        if message.circuitBreakers.thresholds.contains(where: { $0.priority != .default }) {
+            remark("circuit_breakers.thresholds", "those of priority HIGH are ignored")
         }
     }
 

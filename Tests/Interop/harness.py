@@ -99,7 +99,7 @@ class Process:
     def stop(self, seconds=5):
         """Asks it to end; its exit status, or None when it had to be killed."""
         if self.running:
-            self.child.send_signal(signal.SIGTERM)
+            self.child.send_signal(signal.SIGINT)
         try:
             return self.child.wait(seconds)
         except subprocess.TimeoutExpired:

@@ -41,9 +41,14 @@ final class ControlLoop {
     private var closedWorkers = 0
     private var reliefTimer: LoopTimer?
     private var nextRelief = Instant.zero
-    private var openWork: [Int: Int] = [:]
+    /// For each worker, what is open by listener.
+    private var openWork: [Int: [String: Int]] = [:]
     private var drainTimer: LoopTimer?
     private var drainDeadline = Instant.distantFuture
+    /// Until then a graceful stop goes on even with nothing open.
+    private var lingerEnd = Instant.zero
+    /// What a stop ended before its time, by listener.
+    private(set) var cut: [String: Int] = [:]
     private var certificateEnd: (snapshot: UInt64, seconds: Int64?)?
     /// Called when the process may end.
     var stopped: () -> Void = {}
@@ -208,8 +213,8 @@ final class ControlLoop {
                     "cluster": cluster, "priority": "\(change.priority)",
                     "state": change.event.words, "worker": "\(worker)",
                 ])
-        case .openWork(let worker, let count):
-            openWork[worker] = count
+        case .openWork(let worker, let byListener):
+            openWork[worker] = byListener
             checkDrained()
         case .closed:
             closedWorkers += 1
@@ -309,16 +314,22 @@ final class ControlLoop {
 
     // MARK: Stopping
 
-    /// Graceful: readiness fails, connections end in two steps, and the process ends when nothing is
-    /// open any more, or at the deadline.
-    func drain(time: Duration? = nil) {
+    /// Graceful, as a lame duck: readiness fails, the connections of clients end in two steps while new ones
+    /// are still answered, what the application asks for through an outbound listener goes on, and
+    /// the process ends when nothing is open any more, or at the deadline. Asked again, it ends at once.
+    /// - Parameter lingers: does not end before others had time to learn that it is about to go.
+    func drain(time: Duration? = nil, lingers: Bool = true) {
         if isDraining {
+            noteCut("asked to stop again")
             close()
             return
         }
         isDraining = true
-        drainDeadline = loop.now + (time ?? bootstrap.settings.drainTime)
-        log.info("draining", [:])
+        let settings = bootstrap.settings
+        let time = time ?? settings.drainTime
+        drainDeadline = loop.now + time
+        if lingers { lingerEnd = loop.now + min(settings.drainPropagationDelay, time / 2) }
+        log.info("draining", ["at_most": "\(time)"])
         for worker in workers { worker(.drain) }
         let timer = LoopTimer(loop.timers) { [unowned self] in drainTick() }
         drainTimer = timer
@@ -327,8 +338,7 @@ final class ControlLoop {
 
     private func drainTick() {
         if loop.now >= drainDeadline {
-            let cut = openWork.values.reduce(0, +)
-            log.info("drain time is over", ["cut": "\(cut)"])
+            noteCut("drain time is over")
             close()
             return
         }
@@ -337,10 +347,21 @@ final class ControlLoop {
     }
 
     private func checkDrained() {
-        guard isDraining, openWork.count == workers.count,
-            openWork.values.allSatisfy({ $0 == 0 })
+        guard isDraining, loop.now >= lingerEnd, openWork.count == workers.count,
+            openWork.values.allSatisfy(\.isEmpty)
         else { return }
         close()
+    }
+
+    /// Says what is about to be cut, as the workers last told it.
+    private func noteCut(_ reason: String) {
+        cut = openWork.values.reduce(into: [:]) { $0.merge($1, uniquingKeysWith: +) }
+        let parts = cut.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }
+        log.warning(
+            reason,
+            [
+                "cut": "\(cut.values.reduce(0, +))", "by_listener": parts.joined(separator: ", "),
+            ])
     }
 
     /// Lets the connections of listeners end gracefully, or with `graceful` false stops to accept new

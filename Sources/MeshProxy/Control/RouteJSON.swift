@@ -198,6 +198,11 @@ extension ConfigJSON {
                 "retriable_status_codes",
                 .array(policy.retriableStatusCodes.map { .number(Int64($0)) })
             ),
+            ("retriable_headers", .array(policy.retriableHeaders.map(headerMatcher))),
+            (
+                "retriable_request_headers",
+                .array(policy.retriableRequestHeaders.map(headerMatcher))
+            ),
             (
                 "retry_back_off",
                 [

@@ -26,6 +26,7 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
     private var idleTimer: LoopTimer?
     private var drainTimer: LoopTimer?
     private var isDraining = false
+    private var requestCount = 0
     private var hasEnded = false
 
     /// Who is at the other end, once TLS is up.
@@ -268,6 +269,8 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
         while var event = codec?.nextEvent() {
             switch event {
             case .head(let id, let head, let end):
+                requestCount += 1
+                if requestCount == manager.config.maxRequestsPerConnection { drain() }
                 if isDraining, !isHTTP2 { codec?.shutDown() }
                 let exchange = worker.makeExchange()
                 exchanges.insert(exchange, at: id)

@@ -48,6 +48,7 @@ final class ListenerPort: StreamAcceptor {
 
     var addresses: [SocketAddress] { sockets.map(\.address) }
     var isInbound: Bool { config.direction == .inbound }
+    var isOutbound: Bool { config.direction == .outbound }
 
     /// Takes a new version on. The sockets stay when the addresses do.
     func update(_ config: Listener) throws(ListenerError) {

@@ -87,7 +87,8 @@ final class SimulatedService {
             active += 1
             var head = MessageHead()
             head.append(.method, "GET")
-            let retry = RetryState(policy: retryPolicy, head: head, deadline: now + timeout)
+            let retry = RetryState(
+                plan: RetryPlan(policy: retryPolicy), head: head, deadline: now + timeout)
             attempt(SimulatedRequest(began: now, retry: retry), event.service, &queue)
         case .attempt(let request): attempt(request, event.service, &queue)
         case .ended(let request): ended(request, event.service, &queue)

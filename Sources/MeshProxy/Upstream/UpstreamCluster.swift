@@ -20,6 +20,9 @@ final class UpstreamCluster {
     private let sessions = TLSSessionCache()
     /// The region that counts as near: that of the best priority.
     private var nearRegion: String?
+    /// Connections to all its endpoints, and callers that wait for one.
+    private(set) var connectionCount = 0
+    var pendingCount = 0
     /// Retries that wait for others to end, first come first served.
     private var retriesWaiting: [Exchange] = []
     /// It is gone from the configuration; exchanges that still retry keep no connection behind.
@@ -74,6 +77,8 @@ final class UpstreamCluster {
         let old = self.config
         self.config = config
         breaker.limits = config.circuitBreakers
+        retries.percent = config.circuitBreakers.retryBudgetPercent
+        retries.minimum = config.circuitBreakers.retryBudgetMinimum
         if config.outlierDetection != old.outlierDetection { configureOutlierDetection() }
         if config.transport != old.transport || config.transportMatches != old.transportMatches
             || config.upstreamProtocol != old.upstreamProtocol
@@ -342,11 +347,15 @@ final class UpstreamCluster {
 
     // MARK: What pools and connections say
 
-    func connecting(_ host: Host) { metrics.connecting() }
+    func connecting(_ host: Host) {
+        connectionCount += 1
+        metrics.connecting()
+    }
 
     func connected(_ host: Host) {}
 
     func connectionClosed(_ host: Host, failure: TransportFailure?, wasConnected: Bool) {
+        connectionCount -= 1
         metrics.connectionClosed(failure?.kind, wasConnected: wasConnected)
         guard let failure else { return }
         // One event, however many waited for the connection or had a request on it.

@@ -40,6 +40,12 @@ final class UpstreamPool {
     var connectionCount: Int { connections.count }
     var waitingCount: Int { waiting.count }
 
+    /// Whether a caller would have to wait, and as many as the cluster allows wait already.
+    var refusesCallers: Bool {
+        if cluster.pendingCount < cluster.config.circuitBreakers.maxPendingRequests { return false }
+        return !listed.contains { $0.available > 0 }
+    }
+
     /// A connection with room, or `nil`: the caller then waits, and hears `leased` or `leaseFailed`
     /// in a later call.
     func lease(for caller: any UpstreamCaller) -> UpstreamConnection? {
@@ -48,12 +54,15 @@ final class UpstreamPool {
             unlist(connection)
         }
         waiting.append(caller)
+        cluster.pendingCount += 1
         connectIfNeeded()
         return nil
     }
 
     func stopWaiting(_ caller: any UpstreamCaller) {
+        let before = waiting.count
         waiting.removeAll { $0 === caller }
+        cluster.pendingCount -= before - waiting.count
     }
 
     /// Lets exchanges finish, those that wait for a connection too, and keeps no connection after.
@@ -212,6 +221,7 @@ final class UpstreamPool {
     private func failWaiting(_ failure: TransportFailure) {
         let failed = waiting
         waiting = []
+        cluster.pendingCount -= failed.count
         for caller in failed {
             caller.leaseFailed(
                 UpstreamFailure(transport: failure, unprocessed: true, isOfConnection: true))
@@ -222,6 +232,7 @@ final class UpstreamPool {
     private func serveWaiting(on connection: UpstreamConnection) -> Bool {
         while connection.available > 0 {
             if waiting.isEmpty { return true }
+            cluster.pendingCount -= 1
             waiting.removeFirst().leased(connection)
         }
         unlist(connection)
@@ -231,8 +242,8 @@ final class UpstreamPool {
     private func connectIfNeeded() {
         let each = version == .http1 ? 1 : 100
         while waiting.count > connecting * each {
-            // A connection that is there keeps the last place, so that nobody waits for ever.
-            if connections.count >= cluster.config.circuitBreakers.maxConnections,
+            // Envoy's rule: every endpoint may have one, so that nobody waits for ever.
+            if cluster.connectionCount >= cluster.config.circuitBreakers.maxConnections,
                 !connections.isEmpty
             {
                 return

@@ -162,6 +162,37 @@ nonisolated struct Meshproxy_Config_V1_MeshProxy: @unchecked Sendable {
     set {_uniqueStorage()._allowAdminChanges = newValue}
   }
 
+  var hedging: Meshproxy_Config_V1_MeshProxy.Hedging {
+    get {_storage._hedging ?? Meshproxy_Config_V1_MeshProxy.Hedging()}
+    set {_uniqueStorage()._hedging = newValue}
+  }
+  /// Returns true if `hedging` has been explicitly set.
+  var hasHedging: Bool {_storage._hedging != nil}
+  /// Clears the value of `hedging`. Subsequent reads from it will return its default value.
+  mutating func clearHedging() {_uniqueStorage()._hedging = nil}
+
+  /// How long a request waits for room where a limit of its cluster is reached, instead of being
+  /// refused at once. Not at all. Cluster metadata `meshproxy` has `queue_timeout_ms` for one cluster.
+  var queueTimeout: SwiftProtobuf.Google_Protobuf_Duration {
+    get {_storage._queueTimeout ?? SwiftProtobuf.Google_Protobuf_Duration()}
+    set {_uniqueStorage()._queueTimeout = newValue}
+  }
+  /// Returns true if `queueTimeout` has been explicitly set.
+  var hasQueueTimeout: Bool {_storage._queueTimeout != nil}
+  /// Clears the value of `queueTimeout`. Subsequent reads from it will return its default value.
+  mutating func clearQueueTimeout() {_uniqueStorage()._queueTimeout = nil}
+
+  /// How long a graceful stop goes on accepting connections while others learn of it. 5 s, and at
+  /// most half of drain_time.
+  var drainPropagationDelay: SwiftProtobuf.Google_Protobuf_Duration {
+    get {_storage._drainPropagationDelay ?? SwiftProtobuf.Google_Protobuf_Duration()}
+    set {_uniqueStorage()._drainPropagationDelay = newValue}
+  }
+  /// Returns true if `drainPropagationDelay` has been explicitly set.
+  var hasDrainPropagationDelay: Bool {_storage._drainPropagationDelay != nil}
+  /// Clears the value of `drainPropagationDelay`. Subsequent reads from it will return its default value.
+  mutating func clearDrainPropagationDelay() {_uniqueStorage()._drainPropagationDelay = nil}
+
   var unknownFields = SwiftProtobuf.UnknownStorage()
 
   nonisolated enum FailoverMode: SwiftProtobuf.Enum, Swift.CaseIterable {
@@ -375,6 +406,33 @@ nonisolated struct Meshproxy_Config_V1_MeshProxy: @unchecked Sendable {
     fileprivate var _spill: Meshproxy_Config_V1_MeshProxy.Failover.Spill? = nil
   }
 
+  /// A second copy of a request that takes longer than most is sent to another failure domain, and
+  /// the first answer counts. Safe methods only, inside the cluster's retry budget.
+  nonisolated struct Hedging: Sendable {
+    // SwiftProtobuf.Message conformance is added in an extension below. See the
+    // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+    // methods supported on all messages.
+
+    /// Off unless set.
+    var enabled: Bool = false
+
+    /// How soon after sending the first copy at the earliest. 5 ms.
+    var minDelay: SwiftProtobuf.Google_Protobuf_Duration {
+      get {_minDelay ?? SwiftProtobuf.Google_Protobuf_Duration()}
+      set {_minDelay = newValue}
+    }
+    /// Returns true if `minDelay` has been explicitly set.
+    var hasMinDelay: Bool {self._minDelay != nil}
+    /// Clears the value of `minDelay`. Subsequent reads from it will return its default value.
+    mutating func clearMinDelay() {self._minDelay = nil}
+
+    var unknownFields = SwiftProtobuf.UnknownStorage()
+
+    init() {}
+
+    fileprivate var _minDelay: SwiftProtobuf.Google_Protobuf_Duration? = nil
+  }
+
   init() {}
 
   fileprivate var _storage = _StorageClass.defaultInstance
@@ -386,7 +444,7 @@ fileprivate nonisolated let _protobuf_package = "meshproxy.config.v1"
 
 nonisolated extension Meshproxy_Config_V1_MeshProxy: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   static let protoMessageName: String = _protobuf_package + ".MeshProxy"
-  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}failover_mode\0\u{3}snapshot_file\0\u{3}shrink_guard\0\u{3}transport_failures_to_eject\0\u{3}base_hold\0\u{3}max_hold\0\u{3}remote_connect_timeout\0\u{3}ping_interval\0\u{3}ping_timeout\0\u{3}control_plane_timeout\0\u{3}control_plane_return_hold\0\u{3}drain_time\0\u{3}series_budget\0\u{2}\u{7}failover\0\u{3}allow_admin_changes\0")
+  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}failover_mode\0\u{3}snapshot_file\0\u{3}shrink_guard\0\u{3}transport_failures_to_eject\0\u{3}base_hold\0\u{3}max_hold\0\u{3}remote_connect_timeout\0\u{3}ping_interval\0\u{3}ping_timeout\0\u{3}control_plane_timeout\0\u{3}control_plane_return_hold\0\u{3}drain_time\0\u{3}series_budget\0\u{2}\u{7}failover\0\u{3}allow_admin_changes\0\u{2}\u{9}hedging\0\u{3}queue_timeout\0\u{3}drain_propagation_delay\0")
 
   fileprivate class _StorageClass {
     var _failoverMode: Meshproxy_Config_V1_MeshProxy.FailoverMode = .spill
@@ -404,6 +462,9 @@ nonisolated extension Meshproxy_Config_V1_MeshProxy: SwiftProtobuf.Message, Swif
     var _seriesBudget: SwiftProtobuf.Google_Protobuf_UInt32Value? = nil
     var _failover: Meshproxy_Config_V1_MeshProxy.Failover? = nil
     var _allowAdminChanges: Bool = false
+    var _hedging: Meshproxy_Config_V1_MeshProxy.Hedging? = nil
+    var _queueTimeout: SwiftProtobuf.Google_Protobuf_Duration? = nil
+    var _drainPropagationDelay: SwiftProtobuf.Google_Protobuf_Duration? = nil
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -429,6 +490,9 @@ nonisolated extension Meshproxy_Config_V1_MeshProxy: SwiftProtobuf.Message, Swif
       _seriesBudget = source._seriesBudget
       _failover = source._failover
       _allowAdminChanges = source._allowAdminChanges
+      _hedging = source._hedging
+      _queueTimeout = source._queueTimeout
+      _drainPropagationDelay = source._drainPropagationDelay
     }
   }
 
@@ -462,6 +526,9 @@ nonisolated extension Meshproxy_Config_V1_MeshProxy: SwiftProtobuf.Message, Swif
         case 13: try { try decoder.decodeSingularMessageField(value: &_storage._seriesBudget) }()
         case 20: try { try decoder.decodeSingularMessageField(value: &_storage._failover) }()
         case 21: try { try decoder.decodeSingularBoolField(value: &_storage._allowAdminChanges) }()
+        case 30: try { try decoder.decodeSingularMessageField(value: &_storage._hedging) }()
+        case 31: try { try decoder.decodeSingularMessageField(value: &_storage._queueTimeout) }()
+        case 32: try { try decoder.decodeSingularMessageField(value: &_storage._drainPropagationDelay) }()
         default: break
         }
       }
@@ -519,6 +586,15 @@ nonisolated extension Meshproxy_Config_V1_MeshProxy: SwiftProtobuf.Message, Swif
       if _storage._allowAdminChanges != false {
         try visitor.visitSingularBoolField(value: _storage._allowAdminChanges, fieldNumber: 21)
       }
+      try { if let v = _storage._hedging {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 30)
+      } }()
+      try { if let v = _storage._queueTimeout {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 31)
+      } }()
+      try { if let v = _storage._drainPropagationDelay {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 32)
+      } }()
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -543,6 +619,9 @@ nonisolated extension Meshproxy_Config_V1_MeshProxy: SwiftProtobuf.Message, Swif
         if _storage._seriesBudget != rhs_storage._seriesBudget {return false}
         if _storage._failover != rhs_storage._failover {return false}
         if _storage._allowAdminChanges != rhs_storage._allowAdminChanges {return false}
+        if _storage._hedging != rhs_storage._hedging {return false}
+        if _storage._queueTimeout != rhs_storage._queueTimeout {return false}
+        if _storage._drainPropagationDelay != rhs_storage._drainPropagationDelay {return false}
         return true
       }
       if !storagesAreEqual {return false}
@@ -732,6 +811,45 @@ nonisolated extension Meshproxy_Config_V1_MeshProxy.Failover.Spill: SwiftProtobu
     if lhs._maxRequestsPerSecond != rhs._maxRequestsPerSecond {return false}
     if lhs._maxGrowthPercent != rhs._maxGrowthPercent {return false}
     if lhs._retryAfter != rhs._retryAfter {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Meshproxy_Config_V1_MeshProxy.Hedging: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  static let protoMessageName: String = Meshproxy_Config_V1_MeshProxy.protoMessageName + ".Hedging"
+  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}enabled\0\u{3}min_delay\0")
+
+  mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularBoolField(value: &self.enabled) }()
+      case 2: try { try decoder.decodeSingularMessageField(value: &self._minDelay) }()
+      default: break
+      }
+    }
+  }
+
+  func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if self.enabled != false {
+      try visitor.visitSingularBoolField(value: self.enabled, fieldNumber: 1)
+    }
+    try { if let v = self._minDelay {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  static func ==(lhs: Meshproxy_Config_V1_MeshProxy.Hedging, rhs: Meshproxy_Config_V1_MeshProxy.Hedging) -> Bool {
+    if lhs.enabled != rhs.enabled {return false}
+    if lhs._minDelay != rhs._minDelay {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -92,8 +92,60 @@ import Testing
         #expect(load.failed.isEmpty)
         #expect(clients.allSatisfy { $0.connections > 1 })
         mesh.network.run(while: { !hasStopped }, limit: .seconds(30))
-        #expect(hasStopped && mesh.network.now - began < .milliseconds(4200))
+        // Others have five seconds to learn of it.
+        let took = mesh.network.now - began
+        #expect(hasStopped && took >= .seconds(5) && took < .milliseconds(5100))
         #expect(mesh.finish() == [])
+    }
+
+    @Test("SIGTERM: who has not learnt of it is served, calling out goes on, what is cut is told")
+    func lameDuck() {
+        let mesh = SimulatedMesh(seed: 33)
+        let a = mesh.upstream("a", .http2) { $0.path == "/slow" ? .stall : .reply() }
+        let proxy = mesh.controlledProxy(
+            clusters: [.of("svc", a)], settings: Settings(drainTime: .seconds(10)),
+            outboundPort: 9090)
+        let application = mesh.client(.http2, to: proxy.address.with(port: 9090))
+        let peer = mesh.client(.http2, proxy)
+        for client in [application, peer] { client.get() }
+        mesh.run(for: .seconds(1))
+        var hasStopped = false
+        proxy.control.stopped = { hasStopped = true }
+        proxy.control.drain()
+        #expect(!proxy.control.isReady)
+        mesh.run(for: .seconds(4))
+        let late = mesh.client(.http1, proxy).get()
+        let out = application.get()
+        mesh.run(for: .milliseconds(100))
+        #expect(!hasStopped && late.isAnswered() && out.isAnswered())
+        #expect(peer.goAways > 0 && application.goAways == 0 && application.connections == 1)
+        mesh.client(.http1, proxy).get("/slow")
+        application.get("/slow")
+        mesh.run(for: .milliseconds(5800))
+        #expect(!hasStopped)
+        mesh.network.run(while: { !hasStopped }, limit: .seconds(1))
+        #expect(hasStopped && proxy.control.cut == ["http": 1, "outbound": 1])
+        #expect(mesh.finish() == [])
+    }
+
+    @Test("SIGINT with nothing open ends it at once, and so does a second signal whatever is open")
+    func interrupted() {
+        for isTwice in [false, true] {
+            let mesh = SimulatedMesh(seed: 34)
+            let a = mesh.upstream("a") { _ in .stall }
+            let proxy = mesh.controlledProxy(clusters: [.of("svc", a)])
+            if isTwice { mesh.client(.http1, proxy).get() }
+            mesh.run(for: .seconds(1))
+            var hasStopped = false
+            proxy.control.stopped = { hasStopped = true }
+            proxy.control.drain(lingers: isTwice)
+            mesh.run(for: .milliseconds(100))
+            #expect(hasStopped != isTwice)
+            if isTwice { proxy.control.drain() }
+            mesh.run(for: .milliseconds(10))
+            #expect(hasStopped && proxy.control.cut == (isTwice ? ["http": 1] : [:]))
+            #expect(mesh.finish() == [])
+        }
     }
 
     /// Envoy: a change of a listener's filter chain drains its connections; Istio has pushed those for

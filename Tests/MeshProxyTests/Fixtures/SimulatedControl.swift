@@ -233,12 +233,19 @@ extension SimulatedMesh {
     /// A proxy with a control loop and a configuration from a file.
     func controlledProxy(
         clusters: [Cluster], routes: [Route]? = nil, settings: Settings = Settings(),
-        manager: (inout HTTPConnectionManager) -> Void = { _ in }
+        outboundPort: UInt16? = nil, manager: (inout HTTPConnectionManager) -> Void = { _ in }
     ) -> ControlledProxy {
         let host = makeHost("proxy")
         var snapshot = SimulatedMesh.httpSnapshot(
             clusters: clusters.sorted { $0.name < $1.name }, routes: routes, manager: manager)
         snapshot.listeners[0].address = host.addresses[0].with(port: 8080)
+        if let outboundPort {
+            var outbound = snapshot.listeners[0]
+            outbound.name = "outbound"
+            outbound.direction = .outbound
+            outbound.address = host.addresses[0].with(port: outboundPort)
+            snapshot.listeners.append(outbound)
+        }
         let proxy = ControlledProxy(
             "proxy", host: host,
             bootstrap: Bootstrap(

@@ -354,7 +354,7 @@ final class SimulatedProxy {
                 reports.problems += problems
             case .evidence(let evidence): reports.evidence.append(evidence)
             case .failback(_, _, let change): reports.failbacks.append(change)
-            case .openWork(_, let count): reports.openWork = count
+            case .openWork(_, let work): reports.openWork = work.values.reduce(0, +)
             case .closed: reports.isClosed = true
             }
         }
@@ -427,6 +427,9 @@ final class SimulatedProxy {
                 count != 0
             {
                 left.append("\(name): \(count) requests counted in \(cluster.name)")
+            }
+            if cluster.pendingCount != 0 {
+                left.append("\(name): \(cluster.pendingCount) wait in \(cluster.name)")
             }
         }
         return left
