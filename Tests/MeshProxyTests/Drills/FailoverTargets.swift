@@ -97,21 +97,21 @@ import Testing
 
     @Test("The local pods come back: no request fails, and traffic that has begun to return stays")
     func comesBack() {
-        Seeds.each(40) { seed in
+        Seeds.each(15) { seed in
             let run = TargetRun(seed: seed)
             run.load.run(for: .milliseconds(200))
             for pod in run.local { pod.kill() }
             run.load.run(for: .milliseconds(700))
             let back = run.mesh.network.now
             for pod in run.local { pod.listen() }
-            run.load.run(for: .seconds(5))
+            run.load.run(for: .seconds(13))
             guard run.mesh.run() else { return ["some requests never ended"] }
             var problems: [String] = []
             if !run.load.failed.isEmpty { problems.append("\(run.load.failed.count) failed") }
             if run.load.worst >= .milliseconds(100) { problems.append("took \(run.load.worst)") }
-            let shares = stride(from: 0, to: 5000, by: 250).map { start in
+            let shares = stride(from: 0, to: 13000, by: 500).map { start in
                 let calls = run.load.calls(
-                    from: .milliseconds(start), to: .milliseconds(start + 250), after: back)
+                    from: .milliseconds(start), to: .milliseconds(start + 500), after: back)
                 let local = calls.count { $0.servedBy.hasPrefix("local") }
                 return 100 * local / max(1, calls.count)
             }
