@@ -32,6 +32,8 @@ public final class Balancer {
     }
 
     public private(set) var configuration: LoadBalancing
+    /// Whether a pick's key matters.
+    public private(set) var usesKeys: Bool
     public private(set) var hosts: [Host] = []
     public let paths: PathHealth
     private let settings: Settings
@@ -50,6 +52,9 @@ public final class Balancer {
     private var nextTrial = Instant.distantFuture
     /// Suspects that may be tried, or are.
     private var trials: [Host] = []
+    /// Hosts in their slow start, and when their factors are to be worked out again.
+    private var starting: [Host] = []
+    private var nextStep = Instant.distantFuture
 
     private var failback: FailbackRamp
     private var spill: SpillLimiter?
@@ -81,6 +86,7 @@ public final class Balancer {
         random: SeededRandom
     ) {
         self.configuration = configuration
+        usesKeys = configuration.policy.usesKeys
         self.paths = paths
         self.settings = settings
         self.random = random
@@ -94,9 +100,12 @@ public final class Balancer {
     /// Takes the cluster's endpoints. A host of the same address and hostname stays the same object.
     public func update(
         endpoints: [ResolvedEndpoint], configuration: LoadBalancing? = nil,
-        overprovisioningFactor: UInt32? = nil
+        overprovisioningFactor: UInt32? = nil, now: Instant = .zero
     ) -> Update {
-        if let configuration { self.configuration = configuration }
+        if let configuration {
+            self.configuration = configuration
+            usesKeys = configuration.policy.usesKeys
+        }
         self.overprovisioningFactor =
             overprovisioningFactor ?? self.configuration.overprovisioningFactor
         struct Key: Hashable {
@@ -122,6 +131,7 @@ public final class Balancer {
             } else {
                 host = Host(resolved, path: path)
                 update.added.append(host)
+                startSlowly(host, now)
             }
             host.priority = max(0, resolved.priority)
             host.locality = resolved.locality
@@ -139,14 +149,44 @@ public final class Balancer {
     }
 
     /// Takes the control loop's verdicts. A host that is called healthy is trusted at once.
-    public func setVerdicts(_ verdicts: [(address: SocketAddress, verdict: Verdict)]) {
+    public func setVerdicts(
+        _ verdicts: [(address: SocketAddress, verdict: Verdict)], now: Instant = .zero
+    ) {
         for (address, verdict) in verdicts {
             for host in hosts where host.address == address {
+                if verdict == .healthy, host.verdict != .healthy { startSlowly(host, now) }
                 host.verdict = verdict
                 if verdict == .healthy { _ = host.suspicion.succeeded() }
             }
         }
         needsRebuild = true
+    }
+
+    private func startSlowly(_ host: Host, _ now: Instant) {
+        guard configuration.slowStart != nil else { return }
+        if host.startBegan == nil { starting.append(host) }
+        host.startBegan = now
+        nextStep = now
+    }
+
+    /// Works out what weight hosts in their slow start have now.
+    private func stepStarts(_ now: Instant) {
+        let slowStart = configuration.slowStart
+        let over = starting.count
+        starting.removeAll { host in
+            guard let slowStart, !host.isRemoved, let began = host.startBegan,
+                let factor = slowStart.factor(age: now - began)
+            else {
+                host.startBegan = nil
+                host.startFactor = 1
+                return true
+            }
+            host.startFactor = factor
+            return false
+        }
+        // A set without starting hosts may be chosen from in a cheaper way.
+        if starting.count < over { rebuild(now) }
+        nextStep = starting.isEmpty ? .distantFuture : now + .milliseconds(1)
     }
 
     /// Takes in that a connection or request to this host failed in its transport. `release` calls it
@@ -238,30 +278,33 @@ public final class Balancer {
         if needsRebuild || seenPaths != paths.version || request.now >= nextTrial {
             rebuild(request.now)
         }
+        if request.now >= nextStep { stepStarts(request.now) }
         if hosts.isEmpty { return .none(.noEndpoints) }
         if !request.attempted.isEmpty, let host = elsewhere(request) {
             return take(host, .elsewhere, now: request.now)
         }
         if load.isEmpty, !load.isPanicking { return lastResort(request) }
-        let (priority, isDegraded) = load.choose(random.next())
+        // Of a key the same remainder decides the priority as in Envoy.
+        let key = usesKeys ? request.key ?? random.next() : nil
+        let (priority, isDegraded) = load.choose(key ?? random.next())
         if request.attempted.isEmpty, !trials.isEmpty,
             let host = trials.first(where: { $0.priority <= priority && $0.mayTry(request.now) })
         {
             return take(host, .trial, now: request.now)
         }
         if load.isPanicking {
-            guard let host = choose(.all, priority, request.key) else {
+            guard let host = choose(.all, priority, key) else {
                 return lastResort(request)
             }
             return take(host, .panic, now: request.now)
         }
         if isDegraded {
-            guard let host = choose(.degraded, priority, request.key) else {
+            guard let host = choose(.degraded, priority, key) else {
                 return lastResort(request)
             }
             return take(host, .degraded, now: request.now)
         }
-        guard let host = choose(.healthy, priority, request.key) else {
+        guard let host = choose(.healthy, priority, key) else {
             return lastResort(request)
         }
         return take(host, .healthy, now: request.now)
@@ -467,6 +510,7 @@ public final class Balancer {
 
     private func tier(of eligible: [Host], in all: [Host], weighted: Bool = true) -> Tier {
         if eligible.isEmpty { return Tier() }
+        if configuration.policy.usesKeys { return Tier(groups: [hashed(eligible, in: all)]) }
         guard configuration.localityMode == .weighted, weighted else {
             return Tier(groups: [group(eligible)])
         }
@@ -492,6 +536,26 @@ public final class Balancer {
         if result.groups.isEmpty { return Tier(groups: [group(eligible)]) }
         if result.groups.count > 1 { result.turns = DeadlineHeap(deadlines) }
         return result
+    }
+
+    /// One table holds all localities, each with its share: as in Envoy not scaled by how much of it
+    /// is available.
+    private func hashed(_ eligible: [Host], in all: [Host]) -> Group {
+        guard configuration.localityMode == .weighted else { return group(eligible) }
+        var sum: UInt64 = 0
+        var seen: Set<Locality> = []
+        for host in all where seen.insert(host.locality).inserted {
+            sum += UInt64(host.localityWeight ?? 0)
+        }
+        let sorted = seen.sorted(by: <)
+        let candidates = sorted.flatMap { locality in
+            eligible.filter { $0.locality == locality }
+                .map { Candidate(host: $0, weight: $0.weight) }
+        }
+        return Group(
+            candidates: candidates,
+            policy: makePolicy(
+                configuration.policy, candidates, localityWeightSum: sum, &random))
     }
 
     private func group(_ hosts: [Host]) -> Group {

@@ -48,6 +48,11 @@ public final class Host {
     public internal(set) var activeRequests = 0
     public internal(set) var verdict = Verdict.healthy
     public internal(set) var suspicion = Suspicion()
+    /// When its slow start began; `nil` when it is over, or there is none.
+    var startBegan: Instant?
+    /// The share of its weight that it has during its slow start.
+    var startFactor = 1.0
+    var isStarting: Bool { startBegan != nil }
     /// It is no longer in the cluster; what runs on it may end.
     public internal(set) var isRemoved = false
     /// Percent of its requests that an evacuation sends elsewhere.

@@ -106,7 +106,7 @@ public final class CompiledRoute {
                 forward = try CompiledForward(action, in: host)
             } catch {
                 throw .badPattern(
-                    pattern: "retry_policy", reason: error.reason, place: place)
+                    pattern: "retry_policy or hash_policy", reason: error.reason, place: place)
             }
             if case .weighted(let clusters) = action.target {
                 var sum: UInt64 = 0
@@ -441,9 +441,12 @@ public final class CompiledForward {
     public let retriableRequestHeaders: [HeaderTest]
     /// The action's, or else its virtual host's.
     public let hedgePolicy: HedgePolicy?
+    /// `nil` without hash policies.
+    public let hashKey: HashKeyRule?
 
     init(_ action: ForwardAction, in host: VirtualHost) throws(LinearRegex.SyntaxError) {
         self.action = action
+        hashKey = try HashKeyRule(action.hashPolicy)
         retryPolicy = action.retryPolicy ?? host.retryPolicy
         hasRetryPolicy = retryPolicy != nil
         perTryTimeout = retryPolicy?.perTryTimeout

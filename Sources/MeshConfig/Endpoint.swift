@@ -43,6 +43,12 @@ public struct Locality: Sendable, Hashable {
     public var isKnown: Bool { !region.isEmpty || !zone.isEmpty || !subZone.isEmpty }
 }
 
+extension Locality: Comparable {
+    public static func < (left: Locality, right: Locality) -> Bool {
+        (left.region, left.zone, left.subZone) < (right.region, right.zone, right.subZone)
+    }
+}
+
 public struct LocalityEndpoints: Sendable, Equatable {
     public var locality: Locality
     /// 0 is the highest.

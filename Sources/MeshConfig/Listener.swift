@@ -285,16 +285,20 @@ public struct TCPProxy: Sendable, Equatable {
     /// No byte in either direction for this long; 0 is never. Envoy's default is 1 h.
     public var idleTimeout: Duration
     public var maxConnectAttempts: Int
+    /// `hash_policy`: the client's address is the key for consistent hashing.
+    public var hashesSource: Bool
     public var accessLogs: [AccessLogConfig]
 
     public init(
         statPrefix: String, clusters: [WeightedCluster], idleTimeout: Duration = .seconds(3600),
-        maxConnectAttempts: Int = 1, accessLogs: [AccessLogConfig] = []
+        maxConnectAttempts: Int = 1, hashesSource: Bool = false,
+        accessLogs: [AccessLogConfig] = []
     ) {
         self.statPrefix = statPrefix
         self.clusters = clusters
         self.idleTimeout = idleTimeout
         self.maxConnectAttempts = maxConnectAttempts
+        self.hashesSource = hashesSource
         self.accessLogs = accessLogs
     }
 }

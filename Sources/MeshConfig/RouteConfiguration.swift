@@ -233,12 +233,49 @@ public struct ForwardAction: Sendable, Equatable {
     }
 }
 
+/// One line of `hash_policy`; `HashKeyRule` is the compiled list.
 public struct HashPolicy: Sendable, Equatable {
     public enum Source: Sendable, Equatable {
-        case header(String)
-        case cookie(name: String)
+        /// By a name in lower case.
+        case header(String, rewrite: Rewrite? = nil)
+        case cookie(Cookie)
         case sourceIP
         case queryParameter(String)
+    }
+    public struct Rewrite: Sendable, Equatable {
+        public var pattern: String
+        public var substitution: String
+
+        public init(pattern: String, substitution: String) {
+            self.pattern = pattern
+            self.substitution = substitution
+        }
+    }
+    public struct Cookie: Sendable, Equatable {
+        public struct Attribute: Sendable, Equatable {
+            public var name: String
+            public var value: String
+
+            public init(name: String, value: String) {
+                self.name = name
+                self.value = value
+            }
+        }
+
+        public var name: String
+        /// `nil`: none is made up for a request without it; 0: one for the client's session.
+        public var life: Duration?
+        public var path: String
+        public var attributes: [Attribute]
+
+        public init(
+            name: String, life: Duration? = nil, path: String = "", attributes: [Attribute] = []
+        ) {
+            self.name = name
+            self.life = life
+            self.path = path
+            self.attributes = attributes
+        }
     }
 
     public var source: Source

@@ -254,6 +254,13 @@ extension Decoding {
         if message.hasMaxConnectAttempts {
             proxy.maxConnectAttempts = max(1, Int(message.maxConnectAttempts.value))
         }
+        for policy in message.hashPolicy {
+            if case .sourceIp? = policy.policySpecifier {
+                proxy.hashesSource = true
+            } else {
+                remark("hash_policy", "a policy other than source_ip is ignored")
+            }
+        }
         proxy.accessLogs = accessLogs(message.accessLog)
         return proxy
     }

@@ -329,19 +329,7 @@ extension Decoding {
             refuse(
                 "path_rewrite_policy", expected: "prefix_rewrite or regex_rewrite", got: "a policy")
         }
-        action.hashPolicy = message.hashPolicy.compactMap { policy in
-            let source: HashPolicy.Source
-            switch policy.policySpecifier {
-            case .header(let header): source = .header(header.headerName.lowercased())
-            case .cookie(let cookie): source = .cookie(name: cookie.name)
-            case .connectionProperties: source = .sourceIP
-            case .queryParameter(let parameter): source = .queryParameter(parameter.name)
-            case .filterState, nil:
-                remark("hash_policy", "a policy of this kind is ignored")
-                return nil
-            }
-            return HashPolicy(source: source, terminal: policy.terminal)
-        }
+        action.hashPolicy = hashPolicies(message.hashPolicy)
         switch message.clusterNotFoundResponseCode {
         case .serviceUnavailable: break
         case .notFound: action.clusterNotFoundStatus = 404
@@ -359,6 +347,64 @@ extension Decoding {
                 got: "\(upgrade.upgradeType)")
         }
         return action
+    }
+
+    mutating func hashPolicies(
+        _ messages: [Envoy_Config_Route_V3_RouteAction.HashPolicy]
+    ) -> [HashPolicy] {
+        each("hash_policy", messages) { at, message -> HashPolicy? in
+            at.noteUnknown(message)
+            switch message.policySpecifier {
+            case .header(let header):
+                if !Decoding.isHeaderName(header.headerName) {
+                    at.refuse(
+                        "header.header_name", expected: "the name of a header",
+                        got: "\"\(header.headerName)\"")
+                }
+                var rewrite: HashPolicy.Rewrite?
+                if header.hasRegexRewrite {
+                    rewrite = at.regex(
+                        header.regexRewrite.pattern, "header.regex_rewrite.pattern"
+                    ).map {
+                        HashPolicy.Rewrite(
+                            pattern: $0, substitution: header.regexRewrite.substitution)
+                    }
+                }
+                return HashPolicy(
+                    source: .header(header.headerName.lowercased(), rewrite: rewrite),
+                    terminal: message.terminal)
+            case .cookie(let cookie):
+                if cookie.name.isEmpty {
+                    at.refuse("cookie.name", expected: "a name", got: "none")
+                }
+                let life = cookie.hasTtl ? at.duration(cookie.ttl, "cookie.ttl") : nil
+                return HashPolicy(
+                    source: .cookie(
+                        HashPolicy.Cookie(
+                            name: cookie.name, life: life, path: cookie.path,
+                            attributes: cookie.attributes.map {
+                                .init(name: $0.name, value: $0.value)
+                            }
+                        )), terminal: message.terminal)
+            case .connectionProperties(let properties):
+                guard properties.sourceIp else { return nil }
+                return HashPolicy(source: .sourceIP, terminal: message.terminal)
+            case .queryParameter(let parameter):
+                if parameter.name.isEmpty {
+                    at.refuse("query_parameter.name", expected: "a name", got: "none")
+                }
+                return HashPolicy(
+                    source: .queryParameter(parameter.name), terminal: message.terminal)
+            case .filterState:
+                at.remark("filter_state", "is ignored: there is none")
+                return nil
+            case nil:
+                at.refuse(
+                    expected: "header, cookie, connection_properties or query_parameter",
+                    got: "none")
+                return nil
+            }
+        }.compactMap { $0 }
     }
 
     private mutating func redirect(_ message: Envoy_Config_Route_V3_RedirectAction)

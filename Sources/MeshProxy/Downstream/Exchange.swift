@@ -50,6 +50,10 @@ final class Exchange: UpstreamCaller {
     var mustEnd = Instant.distantFuture
     private var attempted: [Host] = []
     private var holdsRetryBudget = false
+    /// What the hash policies came to, for clusters that ask.
+    private var hashKey: UInt64?
+    /// Cookies made up for it, which the client is to keep.
+    private var setCookies: [String] = []
 
     var responseHasBegun = false
     var responseIsComplete = false
@@ -194,6 +198,11 @@ final class Exchange: UpstreamCaller {
             return
         }
         self.cluster = cluster
+        if cluster.usesKeys, let rule = cluster.hashKey ?? forward.hashKey {
+            hashKey = rule.key(
+                for: request, remote: downstream?.remoteAddress,
+                local: downstream?.localAddress, setCookies: &setCookies)
+        }
         route.rewritePath(of: &request)
         if request.containsAny(of: RetryPlan.internalOnly) { takeWishes() }
         if requestIsComplete { requestEnded() }
@@ -216,8 +225,8 @@ final class Exchange: UpstreamCaller {
         log.attemptCount += 1
         let choice =
             attempted.isEmpty
-            ? cluster.pick(attempted: attempted, key: nil)
-            : cluster.pickAgain(attempted: attempted, key: nil, policy: forward?.retryPolicy)
+            ? cluster.pick(attempted: attempted, key: hashKey)
+            : cluster.pickAgain(attempted: attempted, key: hashKey, policy: forward?.retryPolicy)
         switch choice {
         case .none(let reason):
             noteAttempt(reason)
@@ -410,6 +419,7 @@ final class Exchange: UpstreamCaller {
             &head, manager: downstream.manager, serviceTime: worker.loop.now - attemptBegan,
             date: worker.date)
         applyResponseChanges(&head)
+        for cookie in setCookies { head.append("set-cookie", cookie) }
         log.status = head.status
         if downstream.manager.wantsLog { log.response = head }
         responseIsComplete = endStream
@@ -530,6 +540,8 @@ final class Exchange: UpstreamCaller {
         owedToUpstream = 0
         attempted.removeAll(keepingCapacity: true)
         holdsRetryBudget = false
+        hashKey = nil
+        if !setCookies.isEmpty { setCookies = [] }
         responseHasBegun = false
         responseIsComplete = false
         log = AccessLogRecord()

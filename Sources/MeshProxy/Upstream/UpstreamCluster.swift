@@ -36,6 +36,9 @@ final class UpstreamCluster {
     private var reportsInWindow = 0
     private static let reportsPerWindow = 50
 
+    /// The balancing policy's own hash policies, which go before a route's.
+    private(set) var hashKey: HashKeyRule?
+
     /// How an endpoint answered, for its balancer and for health.
     enum Outcome {
         case responded
@@ -104,7 +107,7 @@ final class UpstreamCluster {
     }
 
     func adopt(_ verdicts: [(address: SocketAddress, verdict: Verdict)]) {
-        balancer.setVerdicts(verdicts)
+        balancer.setVerdicts(verdicts, now: set.loop.now)
         for (address, verdict) in verdicts where verdict != .healthy {
             for host in balancer.hosts where host.address == address {
                 pools(of: host)?.closeIdle()
@@ -129,6 +132,7 @@ final class UpstreamCluster {
     private static let warmedHosts = 16
 
     private func adoptEndpoints() {
+        hashKey = try? HashKeyRule(config.loadBalancing.hashPolicy)
         var resolved: [ResolvedEndpoint] = []
         resolved.reserveCapacity(config.endpoints.count)
         for locality in config.endpoints.localities {
@@ -143,7 +147,8 @@ final class UpstreamCluster {
         nearRegion = config.endpoints.localities.min { $0.priority < $1.priority }?.locality.region
         let update = balancer.update(
             endpoints: resolved, configuration: config.loadBalancing,
-            overprovisioningFactor: config.endpoints.overprovisioningFactor)
+            overprovisioningFactor: config.endpoints.overprovisioningFactor,
+            now: set.loop.now)
         outliers?.update(balancer.hosts.map(\.address))
         for host in update.removed {
             pools(of: host)?.drain()
@@ -198,6 +203,9 @@ final class UpstreamCluster {
     }
 
     // MARK: Choosing
+
+    /// Whether `pick` looks at its key.
+    var usesKeys: Bool { balancer.usesKeys }
 
     /// Chooses an endpoint; give it back with `release`.
     func pick(attempted: [Host], key: UInt64?) -> Choice {
