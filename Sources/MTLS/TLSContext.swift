@@ -435,6 +435,3 @@ extension CommonTLS.Version {
         }
     }
 }
-
-/// Made once, and never written after that.
-nonisolated(unsafe) let tlsLibrary: OpaquePointer? = mesh_tls_library()
