@@ -52,6 +52,8 @@ public final class Host {
     public internal(set) var isRemoved = false
     /// The shell's: its pool of connections.
     public var attachment: AnyObject?
+    /// The shell's: where answers are counted, once there was one, for outlier detection.
+    public var tally: OutlierTally?
 
     init(_ resolved: ResolvedEndpoint, path: PathHealth.Path) {
         endpoint = resolved.endpoint

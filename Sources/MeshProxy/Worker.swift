@@ -51,6 +51,7 @@ final class Worker {
         self.send = send
         clusters = ClusterSet(loop: loop, settings: settings, log: log, metrics: metrics)
         clusters.report = { send(.evidence($0)) }
+        clusters.outliers.send = { send(.outliers(worker: index, $0)) }
     }
 
     /// What the control loop said.
@@ -265,6 +266,7 @@ enum WorkerOrder: Sendable {
 enum WorkerReport: Sendable {
     case adopted(worker: Int, number: UInt64, problems: [String])
     case evidence(HealthEvidence)
+    case outliers(worker: Int, OutlierReport)
     case openWork(worker: Int, Int)
     case closed(worker: Int)
 }

@@ -22,6 +22,7 @@ final class ControlLoop {
     private var health: HealthModel
     private var healthTimer: LoopTimer?
     private var probes: ProbeRunner?
+    private var outliers: OutlierWatch?
     private var contents: [String: [UInt8]] = [:]
     private var readFailures: [String: String] = [:]
 
@@ -63,7 +64,11 @@ final class ControlLoop {
         probes = ProbeRunner(clusters: clusters) { [unowned self] cluster, address, healthy in
             publish(health.probesTurned(cluster: cluster, address, healthy: healthy))
         }
+        outliers = OutlierWatch(
+            loop: loop, cap: bootstrap.settings.ejectionCap, metrics: metrics
+        ) { [unowned self] in turned($0) }
         clusters.report = { [unowned self] in evidence($0) }
+        clusters.outliers.send = { [unowned self] in outliers?.received($0, from: -1) }
     }
 
     func start() {
@@ -147,6 +152,7 @@ final class ControlLoop {
         snapshot.source = source
         published = snapshot
         clusters.adopt(snapshot)
+        outliers?.adopt(snapshot.clusters)
         probes?.adopt(snapshot.clusters)
         forgetHealth(of: snapshot)
         for worker in workers { worker(.adopt(snapshot)) }
@@ -194,6 +200,8 @@ final class ControlLoop {
             for problem in problems { log.warning("not taken over", ["problem": problem]) }
         case .evidence(let evidence):
             self.evidence(evidence)
+        case .outliers(let worker, let report):
+            outliers?.received(report, from: worker)
         case .openWork(let worker, let count):
             openWork[worker] = count
             checkDrained()
@@ -211,11 +219,17 @@ final class ControlLoop {
                     cluster: cluster, address, gateway: nil, failure, now: loop.now))
         case .recovered(let cluster, let address):
             publish(health.succeeded(cluster: cluster, address, gateway: nil))
-        case .outlier(let cluster, let address, let until, let reason):
-            publish(
-                health.outlierTurned(
-                    cluster: cluster, address, ejectedUntil: until, reason: reason))
         }
+    }
+
+    /// Outlier detection ejected or returned these.
+    private func turned(_ turns: [OutlierWatch.Turn]) {
+        publish(
+            turns.flatMap { turn in
+                health.outlierTurned(
+                    cluster: turn.cluster, turn.address, ejectedUntil: turn.ejectedUntil,
+                    reason: turn.reason)
+            })
     }
 
     private func healthDeadline() {

@@ -277,7 +277,7 @@ final class Exchange: UpstreamCaller {
             log.flags.insert(.upstreamConnectionTermination)
             log.details = "upstream_reset_after_response_started{\(failure.transport.kind.word)}"
             log.transportFailure = failure.transport.detail
-            releaseHost(failure.isOfConnection ? .neutral : .failed(failure.transport))
+            releaseHost(failure.outcome(wasConnected: true))
             downstream?.reset(id, .internalError)
             finish()
             return
@@ -291,9 +291,7 @@ final class Exchange: UpstreamCaller {
         attemptTimer?.stop()
         noteAttempt(failure.kind.word)
         if let host { attempted.append(host) }
-        // A refused stream, or one above GOAWAY's last, says that the endpoint is busy, not dead.
-        let isJudged = event.isOfConnection || event.unprocessed
-        releaseHost(isJudged ? .neutral : .failed(failure))
+        releaseHost(event.outcome(wasConnected: progress != .unsent))
         log.transportFailure = failure.detail
         if tryAgain(.transport(failure.kind, progress), canReplay: canReplay || progress == .unsent)
         {
@@ -371,7 +369,7 @@ final class Exchange: UpstreamCaller {
         touchIdle()
         guard let downstream, let cluster else { return }
         cluster.metrics.responded(head.status, took: worker.loop.now - attemptBegan)
-        if cluster.detectsOutliers, let host { cluster.observed(host, status: head.status) }
+        if cluster.detectsOutliers, let host { cluster.answered(host, head) }
         if forward?.hasRetryPolicy == true, tryAgain(after: head, endStream: endStream) { return }
 
         noteAttempt(nil)
@@ -682,15 +680,18 @@ final class Exchange: UpstreamCaller {
             cluster?.metrics.perTryTimedOut()
             noteAttempt("try-timeout")
             if let host { attempted.append(host) }
+            releaseHost(.timedOut(wasConnected: upstream != nil))
             dropAttempt()
-            releaseHost(.neutral)
             if !tryAgain(.perTryTimeout, canReplay: canReplay) { reply(.timeout) }
         }
     }
 
     private func deadlinePassed() {
         cluster?.metrics.timedOut()
-        if !responseHasBegun { noteAttempt("deadline") }
+        if !responseHasBegun {
+            noteAttempt("deadline")
+            releaseHost(.timedOut(wasConnected: upstream != nil))
+        }
         dropAttempt()
         if responseHasBegun {
             log.flags.insert(.upstreamRequestTimeout)
@@ -698,7 +699,6 @@ final class Exchange: UpstreamCaller {
             downstream?.reset(id, .internalError)
             finish()
         } else {
-            releaseHost(.neutral)
             reply(.timeout)
         }
     }

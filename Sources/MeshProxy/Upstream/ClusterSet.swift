@@ -22,6 +22,7 @@ final class ClusterSet {
     private let metrics: WorkerMetrics
     /// Where evidence about endpoints goes.
     var report: (HealthEvidence) -> Void = { _ in }
+    let outliers: OutlierReporter
 
     private var plaintext = ByteBuffer()
     private var ciphertext = ByteBuffer()
@@ -33,6 +34,7 @@ final class ClusterSet {
         self.log = log
         self.metrics = metrics
         paths = PathHealth(baseHold: settings.baseHold, maxHold: settings.maxHold)
+        outliers = OutlierReporter(loop: loop)
     }
 
     subscript(name: String) -> UpstreamCluster? { clusters[name] }

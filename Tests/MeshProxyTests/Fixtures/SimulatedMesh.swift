@@ -335,6 +335,7 @@ final class SimulatedProxy {
                 reports.adopted = number
                 reports.problems += problems
             case .evidence(let evidence): reports.evidence.append(evidence)
+            case .outliers: break
             case .openWork(_, let count): reports.openWork = count
             case .closed: reports.isClosed = true
             }
