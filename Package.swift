@@ -38,6 +38,29 @@ func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
         name: name, dependencies: dependencies, exclude: [], swiftSettings: strict)
 }
 
+/// `MESH_FUZZ=1` adds the fuzzer, which links only with `--sanitize=fuzzer`: see scripts/fuzz.
+let fuzzer: [Target] =
+    Context.environment["MESH_FUZZ"] == nil
+    ? []
+    : [
+        .executableTarget(
+            name: "fuzz", dependencies: ["FuzzBodies"], path: "Tests/Fuzz",
+            swiftSettings: [.swiftLanguageMode(.v6), .unsafeFlags(["-parse-as-library"])])
+    ]
+
+/// `MESH_MICRO=1` adds the benchmarks of single parts: see Benchmarks/Micro/run.
+let micro: [Target] =
+    Context.environment["MESH_MICRO"] == nil
+    ? []
+    : [
+        .target(name: "Count", path: "Benchmarks/Micro/Count"),
+        .executableTarget(
+            name: "micro",
+            dependencies: [
+                "MeshBase", "MeshConfig", "HTTPCodec", "LoadBalancer", "Observability", "Count",
+            ], path: "Benchmarks/Micro", exclude: ["Count", "run"], swiftSettings: strict),
+    ]
+
 let package = Package(
     name: "meshproxy",
     products: [.executable(name: "meshproxy", targets: ["MeshProxyMain"])],
@@ -48,13 +71,12 @@ let package = Package(
     ],
     targets: [
         .systemLibrary(name: "CLibev"),
-        .systemLibrary(name: "CNGHTTP2"),
         .systemLibrary(name: "COpenSSL"),
         .systemLibrary(name: "CYAML"),
 
         module("MeshBase", []),
         module("MeshConfig", ["MeshBase"]),
-        module("HTTPCodec", ["MeshBase", "CNGHTTP2"]),
+        module("HTTPCodec", ["MeshBase"]),
         module("MTLS", ["MeshBase", "MeshConfig", "COpenSSL"]),
         module("LoadBalancer", ["MeshBase", "MeshConfig"]),
         module("HealthProbe", ["MeshBase", "MeshConfig", "HTTPCodec"]),
@@ -79,6 +101,14 @@ let package = Package(
         .target(
             name: "TestPKI", dependencies: ["COpenSSL"], path: "Tests/TestPKI",
             swiftSettings: strict),
+        .target(
+            name: "FuzzBodies",
+            dependencies: [
+                "MeshBase", "MeshConfig", "HTTPCodec", "MTLS", "Observability", "XDSClient",
+            ], path: "Tests/FuzzBodies", swiftSettings: strict),
+        .testTarget(
+            name: "FuzzTests", dependencies: ["FuzzBodies"], exclude: ["Corpus"],
+            swiftSettings: strict),
         tests("MeshBaseTests", ["MeshBase"]),
         tests("MeshConfigTests", ["MeshBase", "MeshConfig"]),
         tests("EventLoopTests", ["MeshBase", "EventLoop", "MeshSimulation"]),
@@ -91,9 +121,9 @@ let package = Package(
         tests(
             "MeshProxyTests",
             [
-                "MeshBase", "MeshConfig", "EventLoop", "HTTPCodec", "MTLS", "XDSClient",
-                "MeshProxy", "MeshSimulation", "TestPKI",
+                "MeshBase", "MeshConfig", "EventLoop", "HTTPCodec", "LoadBalancer", "MTLS",
+                "XDSClient", "MeshProxy", "MeshSimulation", "TestPKI",
             ]),
         tests("TidyTests", []),
-    ]
+    ] + fuzzer + micro
 )

@@ -12,7 +12,11 @@ public enum Files {
             throw SocketError(operation: "open \(path)", errno: -descriptor)
         }
         defer { _ = mesh_close(descriptor) }
+        var status = stat()
         var content: [UInt8] = []
+        if fstat(descriptor, &status) == 0, status.st_size <= limit {
+            content.reserveCapacity(Int(status.st_size))
+        }
         var chunk = [UInt8](repeating: 0, count: 64 * 1024)
         while true {
             let count = chunk.withUnsafeMutableBytes { buffer in

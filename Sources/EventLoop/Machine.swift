@@ -29,6 +29,9 @@ public enum Machine {
         return seed
     }
 
+    /// Sets the allocator up for buffers that come and go. Before there are threads.
+    public static func tuneMemory() { mesh_tune_malloc() }
+
     public static var processID: Int32 { getpid() }
 
     /// Resident set size in bytes.
@@ -37,6 +40,25 @@ public enum Machine {
         let words = String(decoding: text, as: UTF8.self).split(separator: " ")
         guard words.count > 1, let pages = Int(words[1]) else { return 0 }
         return pages * Int(sysconf(Int32(_SC_PAGESIZE)))
+    }
+
+    /// Gives memory that is free back to the system. Takes milliseconds for hundreds of megabytes, in
+    /// which allocations of other threads wait.
+    public static func giveBackMemory() { mesh_give_back_memory() }
+
+    /// Start-up runs through most of the program once; what of its code is not wanted any more need not
+    /// stay resident. What is wanted comes back from the system's cache by a fault for each sixteen pages.
+    public static func forgetCode() {
+        guard let text = try? Files.read("/proc/self/maps") else { return }
+        for line in text.split(separator: 0x0A) {
+            let words = String(decoding: line, as: UTF8.self).split(separator: " ")
+            guard words.count == 6, words[1] == "r-xp", words[5].hasPrefix("/") else { continue }
+            let bounds = words[0].split(separator: "-").compactMap { UInt($0, radix: 16) }
+            guard bounds.count == 2, bounds[0] < bounds[1] else { continue }
+            madvise(
+                UnsafeMutableRawPointer(bitPattern: bounds[0]), Int(bounds[1] - bounds[0]),
+                MADV_DONTNEED)
+        }
     }
 
     /// Wall-clock time for what has no loop: log lines of any thread.

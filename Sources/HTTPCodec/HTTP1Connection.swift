@@ -48,6 +48,7 @@ public final class HTTP1Connection: HTTPConnection {
     private let role: Role
     private let limits: HTTPLimits
     private let scheme: StaticString
+    private let workspace: HeadWorkspace
 
     private var input: UnsafeBufferPointer<UInt8> = UnsafeBufferPointer(start: nil, count: 0)
     private var kept = ByteBuffer()
@@ -77,7 +78,12 @@ public final class HTTP1Connection: HTTPConnection {
     private var pending: [HTTPEvent] = []
 
     /// - Parameter scheme: what `.scheme` of received requests says: "https" behind TLS.
-    public init(role: Role, limits: HTTPLimits = HTTPLimits(), scheme: StaticString = "http") {
+    /// - Parameter workspace: may be shared by all connections of a loop.
+    public init(
+        role: Role, limits: HTTPLimits = HTTPLimits(), scheme: StaticString = "http",
+        workspace: HeadWorkspace = HeadWorkspace()
+    ) {
+        self.workspace = workspace
         self.role = role
         self.limits = limits
         self.scheme = scheme
@@ -209,15 +215,15 @@ public final class HTTP1Connection: HTTPConnection {
                 reading = .chunkSize
             case .trailers:
                 if bytes.count == 0 || (searched > 0 && !mayBeComplete(bytes)) { return nil }
-                var parser = HTTP1Parser(limits: limits)
+                var parser = HTTP1Parser(limits: limits, workspace: workspace)
                 guard let count = try parser.parseTrailers(bytes.span) else {
                     searched = bytes.count
                     return nil
                 }
                 advance(count)
                 readingDone()
-                if parser.head.fields.isEmpty { return body(bytes, 0, endStream: true) }
-                return .trailers(stream, parser.head)
+                if parser.isEmpty { return body(bytes, 0, endStream: true) }
+                return .trailers(stream, parser.head())
             }
         }
     }
@@ -253,7 +259,7 @@ public final class HTTP1Connection: HTTPConnection {
     private func readRequest(
         _ bytes: UnsafeBufferPointer<UInt8>
     ) throws(ProtocolViolation) -> HTTPEvent? {
-        var parser = HTTP1Parser(limits: limits)
+        var parser = HTTP1Parser(limits: limits, workspace: workspace)
         guard let count = try parser.parseRequest(bytes.span, scheme: scheme) else {
             searched = bytes.count
             return nil
@@ -265,7 +271,7 @@ public final class HTTP1Connection: HTTPConnection {
         writing = .head
         unconsumed = 0
         requestMethod = parser.method
-        peerVersion = parser.head.httpVersion
+        peerVersion = parser.httpVersion
         awaitsContinue = parser.expectsContinue
         persists =
             !parser.saysClose && (peerVersion == 11 || parser.saysKeepAlive)
@@ -283,19 +289,19 @@ public final class HTTP1Connection: HTTPConnection {
             reading = .over
             awaitsContinue = false
         }
-        return .head(stream, parser.head, endStream: reading == .over)
+        return .head(stream, parser.head(), endStream: reading == .over)
     }
 
     private func readResponse(
         _ bytes: UnsafeBufferPointer<UInt8>
     ) throws(ProtocolViolation) -> HTTPEvent? {
-        var parser = HTTP1Parser(limits: limits)
+        var parser = HTTP1Parser(limits: limits, workspace: workspace)
         guard let count = try parser.parseResponse(bytes.span) else {
             searched = bytes.count
             return nil
         }
         advance(count)
-        let status = parser.head.status
+        let status = parser.status
         if status == 101 {
             throw ProtocolViolation(status: 502, reason: "101 without having asked for it")
         }
@@ -307,9 +313,9 @@ public final class HTTP1Connection: HTTPConnection {
             if parser.isChunked || (parser.contentLength ?? 0) > 0 {
                 throw ProtocolViolation(status: 502, reason: "interim response with a body")
             }
-            return .interim(stream, parser.head)
+            return .interim(stream, parser.head())
         }
-        peerVersion = parser.head.httpVersion
+        peerVersion = parser.httpVersion
         if parser.saysClose || (peerVersion == 10 && !parser.saysKeepAlive) { persists = false }
         if requestMethod == .head || status == 204 || status == 304 {
             readingDone()
@@ -326,7 +332,7 @@ public final class HTTP1Connection: HTTPConnection {
             reading = .untilClose
             persists = false
         }
-        return .head(stream, parser.head, endStream: reading == .over || !isOpen)
+        return .head(stream, parser.head(), endStream: reading == .over || !isOpen)
     }
 
     private func readChunkSize(
@@ -474,6 +480,7 @@ public final class HTTP1Connection: HTTPConnection {
         reading = .head
         requestMethod = head.value(.method, equals: "HEAD") ? .head : .other
         let declared = HTTP1Writer.declaredLength(head)
+        workspace.lend(&output)
         let framing: HTTP1Writer.Framing
         if endStream {
             if let declared, declared != 0 {
@@ -512,6 +519,7 @@ public final class HTTP1Connection: HTTPConnection {
             }
             return
         }
+        workspace.lend(&output)
         let declared = HTTP1Writer.declaredLength(head)
         var framing: HTTP1Writer.Framing
         if requestMethod == .head || head.status == 204 || head.status == 304 {
@@ -528,6 +536,9 @@ public final class HTTP1Connection: HTTPConnection {
         if framing == .untilClose || isShuttingDown { persists = false }
         // Whether the body of a client that was never told to continue will come is not known.
         if awaitsContinue, reading != .over { persists = false }
+        // More will come than is read and dropped: the client should know that this ends the
+        // connection, or it sends its next request into the void.
+        if reading == .length, readingLeft > Self.maxDiscarded { persists = false }
         let persistence: HTTP1Writer.Persistence =
             persists ? (peerVersion == 10 ? .keepAlive : .unsaid) : .close
         if !HTTP1Writer.writeResponse(
@@ -556,6 +567,7 @@ public final class HTTP1Connection: HTTPConnection {
     @discardableResult
     public func sendBody(_ bytes: Span<UInt8>, on stream: StreamID, endStream: Bool) -> Bool {
         guard isOpen, stream == self.stream else { return true }
+        workspace.lend(&output)
         switch writing {
         case .over, .head:
             return true
@@ -587,6 +599,18 @@ public final class HTTP1Connection: HTTPConnection {
         return !isBlocked
     }
 
+    public func passBody(_ count: Int, on stream: StreamID, endStream: Bool) -> Bool {
+        guard isOpen, stream == self.stream else { return false }
+        if writing == .length {
+            if count > writingLeft || (endStream && count < writingLeft) { return false }
+            writingLeft -= count
+        } else if writing != .untilClose {
+            return false
+        }
+        if endStream { writingDone() }
+        return true
+    }
+
     public func sendTrailers(_ trailers: MessageHead, on stream: StreamID) {
         guard isOpen, stream == self.stream else { return }
         switch writing {
@@ -610,7 +634,7 @@ public final class HTTP1Connection: HTTPConnection {
     public var hasOutput: Bool { !output.isEmpty }
 
     public func takeOutput(into other: inout ByteBuffer) {
-        move(&output, into: &other)
+        workspace.take(&output, into: &other)
         if isBlocked {
             isBlocked = false
             if isOpen { pending.append(.drained(stream)) }
@@ -620,16 +644,3 @@ public final class HTTP1Connection: HTTPConnection {
 
 @available(*, unavailable)
 extension HTTP1Connection: Sendable {}
-
-/// Moves all bytes over: small amounts are copied, large ones change hands. Memory is not kept,
-/// so that a connection without traffic holds none.
-func move(_ source: inout ByteBuffer, into target: inout ByteBuffer) {
-    if source.isEmpty { return }
-    if target.isEmpty, source.count > 4096 {
-        swap(&source, &target)
-    } else {
-        source.withBytes { target.append($0) }
-        source.removeAll()
-    }
-    source.shrink()
-}

@@ -96,7 +96,8 @@ struct HTTP1Parser {
         case head, connect, other
     }
 
-    private(set) var head = MessageHead()
+    private(set) var status = 0
+    private(set) var httpVersion: UInt8 = 11
     private(set) var method = Method.other
     private(set) var isChunked = false
     private(set) var contentLength: Int?
@@ -105,6 +106,7 @@ struct HTTP1Parser {
     private(set) var saysKeepAlive = false
     private(set) var expectsContinue = false
 
+    private let workspace: HeadWorkspace
     private let maxBytes: Int
     private let maxCount: Int
     private var count = 0
@@ -113,16 +115,28 @@ struct HTTP1Parser {
     private var namesOthers = false
     private var connectionNames: [String] = []
 
-    init(limits: HTTPLimits) {
+    init(limits: HTTPLimits, workspace: HeadWorkspace) {
+        self.workspace = workspace
+        workspace.begin()
         maxBytes = limits.maxHeaderBytes
         maxCount = limits.maxHeaderCount
     }
+
+    /// What was parsed, until the workspace is used again.
+    func head() -> MessageHead {
+        var head = workspace.head()
+        head.status = status
+        head.httpVersion = httpVersion
+        for name in connectionNames where !name.hasPrefix(":") { head.remove(name) }
+        return head
+    }
+
+    var isEmpty: Bool { workspace.fieldCount == 0 }
 
     /// - Returns: how many bytes the head takes, or `nil` when there must be more.
     mutating func parseRequest(
         _ bytes: Span<UInt8>, scheme: StaticString
     ) throws(ProtocolViolation) -> Int? {
-        head.reserve(fields: 24, bytes: min(bytes.count, 1024) + 128)
         var at = 0
         if bytes.count > 0, bytes[0] == 13 {
             if bytes.count == 1 { return nil }
@@ -135,18 +149,21 @@ struct HTTP1Parser {
         guard let end = try parseFields(bytes, from: at, isTrailer: false) else {
             return try incomplete(bytes)
         }
-        if !hostSeen, head.httpVersion == 11 { throw bad("request without Host") }
-        try finishFields()
+        if !hostSeen, httpVersion == 11 { throw bad("request without Host") }
+        if isChunked, contentLength != nil {
+            throw bad("Content-Length beside Transfer-Encoding")
+        }
         return end
     }
 
     /// - Returns: how many bytes the head takes, or `nil` when there must be more.
     mutating func parseResponse(_ bytes: Span<UInt8>) throws(ProtocolViolation) -> Int? {
-        head.reserve(fields: 24, bytes: min(bytes.count, 1024) + 128)
         guard let afterLine = try parseStatusLine(bytes),
             let end = try parseFields(bytes, from: afterLine, isTrailer: false)
         else { return try incomplete(bytes) }
-        try finishFields()
+        if isChunked, contentLength != nil {
+            throw bad("Content-Length beside Transfer-Encoding")
+        }
         return end
     }
 
@@ -195,7 +212,7 @@ struct HTTP1Parser {
         if at < end, bytes[at] != 13 { throw bad("malformed version") }
         if at + 1 < end, bytes[at + 1] != 10 { throw bad("CR without LF") }
         if at + 1 >= end { return nil }
-        head.httpVersion = version
+        httpVersion = version
         try take(bytes, method: methodRange, target: targetRange, scheme: scheme)
         return at + 2
     }
@@ -208,9 +225,7 @@ struct HTTP1Parser {
         let isOptions = isSame(bytes.extracting(methodRange), "OPTIONS")
         if methodRange.count == 4, isSame(bytes.extracting(methodRange), "HEAD") { method = .head }
         if isSame(bytes.extracting(methodRange), "CONNECT") { method = .connect }
-        bytes.withUnsafeBufferPointer {
-            head.append(.method, UnsafeBufferPointer(rebasing: $0[methodRange]))
-        }
+        append(.method, bytes.extracting(methodRange))
         if method == .connect {
             guard isAuthority(target), target.count > 0 else {
                 throw bad("CONNECT wants host and port")
@@ -219,7 +234,7 @@ struct HTTP1Parser {
             authorityFromTarget = true
             return
         }
-        head.append(.scheme, scheme)
+        workspace.append(.scheme, scheme)
         if target[0] == 0x2F {
             append(.path, target)
             return
@@ -246,24 +261,24 @@ struct HTTP1Parser {
         append(.authority, authority)
         authorityFromTarget = true
         if slash == target.count {
-            if isOptions { head.append(.path, "*") } else { head.append(.path, "/") }
+            workspace.append(.path, isOptions ? "*" : "/")
         } else if target[slash] == 0x2F {
             append(.path, target.extracting(slash..<target.count))
         } else {
             // "http://host?query" has an empty path, which origin-form writes as "/".
             var path: [UInt8] = [0x2F]
             for index in slash..<target.count { path.append(target[index]) }
-            path.withUnsafeBufferPointer { head.append(.path, $0) }
+            path.withUnsafeBufferPointer { workspace.append(.path, $0) }
         }
     }
 
     private mutating func append(_ name: HeaderName, _ value: Span<UInt8>) {
-        value.withUnsafeBufferPointer { head.append(name, $0) }
+        value.withUnsafeBufferPointer { workspace.append(name, $0) }
     }
 
     private mutating func parseStatusLine(_ bytes: Span<UInt8>) throws(ProtocolViolation) -> Int? {
         guard let version = try parseVersion(bytes, from: 0) else { return nil }
-        head.httpVersion = version
+        httpVersion = version
         if bytes.count < 14 {
             // The shortest status line, without a phrase, and what must follow it.
             return nil
@@ -275,7 +290,7 @@ struct HTTP1Parser {
             status = status * 10 + Int(bytes[index] - 48)
         }
         guard status >= 100, status <= 599 else { throw bad("status out of range") }
-        head.status = status
+        self.self.status = status
         var at = 12
         if bytes[at] == 0x20 {
             at += 1
@@ -373,7 +388,7 @@ struct HTTP1Parser {
     private mutating func append(_ token: HeaderName, _ name: Span<UInt8>, _ value: Span<UInt8>) {
         name.withUnsafeBufferPointer { name in
             value.withUnsafeBufferPointer { value in
-                head.append(token: token, name: name, value: value)
+                workspace.append(token, name: name, value: value)
             }
         }
     }
@@ -383,7 +398,7 @@ struct HTTP1Parser {
     ) throws(ProtocolViolation) {
         let token = name.withUnsafeBufferPointer { HeaderName($0) }
         switch token {
-        case .host where head.status == 0:
+        case .host where status == 0:
             if hostSeen { throw bad("more than one Host") }
             hostSeen = true
             guard isAuthority(value) else { throw bad("malformed Host") }
@@ -398,7 +413,7 @@ struct HTTP1Parser {
             append(token, name, value)
         case .transferEncoding:
             if isChunked { throw bad("more than one Transfer-Encoding") }
-            if head.httpVersion == 10 { throw bad("Transfer-Encoding in HTTP/1.0") }
+            if httpVersion == 10 { throw bad("Transfer-Encoding in HTTP/1.0") }
             guard value.count == 7, hasPrefix(value, "chunked") else {
                 throw ProtocolViolation(status: 501, reason: "unknown transfer coding")
             }
@@ -406,7 +421,7 @@ struct HTTP1Parser {
         case .connection:
             takeConnection(value)
         case .te:
-            if holdsTrailers(value) { head.append(.te, "trailers") }
+            if holdsTrailers(value) { workspace.append(.te, "trailers") }
         case .keepAlive, .proxyConnection, .upgrade, .http2Settings:
             break
         case .expect:
@@ -455,13 +470,6 @@ struct HTTP1Parser {
             if element.count == 8, hasPrefix(element, "trailers") { found = true }
         }
         return found
-    }
-
-    private mutating func finishFields() throws(ProtocolViolation) {
-        if isChunked, contentLength != nil {
-            throw bad("Content-Length beside Transfer-Encoding")
-        }
-        for name in connectionNames where !name.hasPrefix(":") { head.remove(name) }
     }
 }
 

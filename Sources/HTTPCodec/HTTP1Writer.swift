@@ -40,7 +40,7 @@ enum HTTP1Writer {
     /// Whether every field can be written without changing what the lines mean.
     static func isWritable(_ head: MessageHead) -> Bool {
         head.withBytes { bytes in
-            for field in head.fields {
+            for field in head.fields where !head.isChecked(field) {
                 let value = MessageHead.value(of: field, in: bytes)
                 switch field.name {
                 case .method:

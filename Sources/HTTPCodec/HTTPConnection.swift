@@ -60,6 +60,10 @@ public protocol HTTPConnection: AnyObject {
     /// also when the stream has ended.
     func consumed(_ count: Int, on stream: StreamID)
 
+    /// Counts body bytes as sent that the caller writes itself, as they are, behind all output so far.
+    /// - Returns: `false`, with nothing counted, where that can't be: then they go by `sendBody`.
+    func passBody(_ count: Int, on stream: StreamID, endStream: Bool) -> Bool
+
     /// Body bytes of this stream that wait inside for the peer's window.
     func queuedBytes(on stream: StreamID) -> Int
 
@@ -83,6 +87,10 @@ public protocol HTTPConnection: AnyObject {
 
     /// No exchange is open and none may follow: close the transport once the output is flushed.
     var isFinished: Bool { get }
+}
+
+extension HTTPConnection {
+    public func passBody(_ count: Int, on stream: StreamID, endStream: Bool) -> Bool { false }
 }
 
 public typealias StreamID = Int32

@@ -20,6 +20,9 @@ public import MeshConfig
 /// **Retries** leave the failure domain that failed: another region, else another zone, else another
 /// first hop, else another host, even if that lies in a lower priority.
 ///
+/// **Coming back, spilling, leaving.** `FailbackRamp`, `SpillLimiter` and `Evacuation` are laid over the
+/// formulas; where none of them acts a pick does not know of them.
+///
 /// It holds no timer: a hold that ends is noticed by the next pick.
 public final class Balancer {
     public struct Update {
@@ -29,6 +32,8 @@ public final class Balancer {
     }
 
     public private(set) var configuration: LoadBalancing
+    /// Whether a pick's key matters.
+    public private(set) var usesKeys: Bool
     public private(set) var hosts: [Host] = []
     public let paths: PathHealth
     private let settings: Settings
@@ -47,6 +52,15 @@ public final class Balancer {
     private var nextTrial = Instant.distantFuture
     /// Suspects that may be tried, or are.
     private var trials: [Host] = []
+    /// Hosts in their slow start, and when their factors are to be worked out again.
+    private var starting: [Host] = []
+    private var nextStep = Instant.distantFuture
+
+    private var failback: FailbackRamp
+    private var spill: SpillLimiter?
+    private var evacuations: [(service: String, Evacuation)] = []
+    /// Told of priorities that go and come back, from inside `pick`.
+    public var failbackChanged: (FailbackRamp.Change) -> Void = { _ in }
 
     private enum TierKind: Int, CaseIterable {
         case healthy, degraded
@@ -72,9 +86,12 @@ public final class Balancer {
         random: SeededRandom
     ) {
         self.configuration = configuration
+        usesKeys = configuration.policy.usesKeys
         self.paths = paths
         self.settings = settings
         self.random = random
+        failback = FailbackRamp(settings.failback)
+        spill = SpillLimiter(settings.spill)
         overprovisioningFactor = configuration.overprovisioningFactor
     }
 
@@ -83,9 +100,12 @@ public final class Balancer {
     /// Takes the cluster's endpoints. A host of the same address and hostname stays the same object.
     public func update(
         endpoints: [ResolvedEndpoint], configuration: LoadBalancing? = nil,
-        overprovisioningFactor: UInt32? = nil
+        overprovisioningFactor: UInt32? = nil, now: Instant = .zero
     ) -> Update {
-        if let configuration { self.configuration = configuration }
+        if let configuration {
+            self.configuration = configuration
+            usesKeys = configuration.policy.usesKeys
+        }
         self.overprovisioningFactor =
             overprovisioningFactor ?? self.configuration.overprovisioningFactor
         struct Key: Hashable {
@@ -111,6 +131,7 @@ public final class Balancer {
             } else {
                 host = Host(resolved, path: path)
                 update.added.append(host)
+                startSlowly(host, now)
             }
             host.priority = max(0, resolved.priority)
             host.locality = resolved.locality
@@ -128,14 +149,44 @@ public final class Balancer {
     }
 
     /// Takes the control loop's verdicts. A host that is called healthy is trusted at once.
-    public func setVerdicts(_ verdicts: [(address: SocketAddress, verdict: Verdict)]) {
+    public func setVerdicts(
+        _ verdicts: [(address: SocketAddress, verdict: Verdict)], now: Instant = .zero
+    ) {
         for (address, verdict) in verdicts {
             for host in hosts where host.address == address {
+                if verdict == .healthy, host.verdict != .healthy { startSlowly(host, now) }
                 host.verdict = verdict
                 if verdict == .healthy { _ = host.suspicion.succeeded() }
             }
         }
         needsRebuild = true
+    }
+
+    private func startSlowly(_ host: Host, _ now: Instant) {
+        guard configuration.slowStart != nil else { return }
+        if host.startBegan == nil { starting.append(host) }
+        host.startBegan = now
+        nextStep = now
+    }
+
+    /// Works out what weight hosts in their slow start have now.
+    private func stepStarts(_ now: Instant) {
+        let slowStart = configuration.slowStart
+        let over = starting.count
+        starting.removeAll { host in
+            guard let slowStart, !host.isRemoved, let began = host.startBegan,
+                let factor = slowStart.factor(age: now - began)
+            else {
+                host.startBegan = nil
+                host.startFactor = 1
+                return true
+            }
+            host.startFactor = factor
+            return false
+        }
+        // A set without starting hosts may be chosen from in a cheaper way.
+        if starting.count < over { rebuild(now) }
+        nextStep = starting.isEmpty ? .distantFuture : now + .milliseconds(1)
     }
 
     /// Takes in that a connection or request to this host failed in its transport. `release` calls it
@@ -180,6 +231,7 @@ public final class Balancer {
         let host = pick.host
         precondition(host.activeRequests > 0, "released more often than picked")
         host.activeRequests -= 1
+        if failback.isActive { followed(host, outcome) }
         switch outcome {
         case .answered: succeeded(host)
         case .failed(let failure): suspect(host, failure, now: now)
@@ -190,6 +242,35 @@ public final class Balancer {
         }
     }
 
+    /// Whether a retry of what was meant for this host would find another that is well.
+    public func hasAlternative(to host: Host) -> Bool {
+        hosts.contains {
+            $0 !== host && ($0.standing == .healthy || $0.standing == .degraded)
+        }
+    }
+
+    /// Results matter beyond the transport: a priority is on its way back.
+    public var isFailingBack: Bool { failback.isActive }
+
+    /// A host answered with a server's error while `isFailingBack`.
+    public func answeredBadly(_ host: Host) {
+        if failback.ended(priority: host.priority, failed: true) { needsRebuild = true }
+    }
+
+    private func followed(_ host: Host, _ outcome: Outcome) {
+        switch outcome {
+        case .answered: _ = failback.ended(priority: host.priority, failed: false)
+        case .failed: answeredBadly(host)
+        case .abandoned: break
+        }
+    }
+
+    /// Takes the evacuations that there are now, for the service of this name.
+    public func setEvacuations(_ evacuations: [Evacuation], service: String) {
+        self.evacuations = evacuations.map { (service, $0) }
+        needsRebuild = true
+    }
+
     // MARK: Picking
 
     /// Chooses a host and counts a request on it; give it back with `release`.
@@ -197,36 +278,46 @@ public final class Balancer {
         if needsRebuild || seenPaths != paths.version || request.now >= nextTrial {
             rebuild(request.now)
         }
+        if request.now >= nextStep { stepStarts(request.now) }
         if hosts.isEmpty { return .none(.noEndpoints) }
         if !request.attempted.isEmpty, let host = elsewhere(request) {
-            return take(host, .elsewhere)
+            return take(host, .elsewhere, now: request.now)
         }
         if load.isEmpty, !load.isPanicking { return lastResort(request) }
-        let (priority, isDegraded) = load.choose(random.next())
+        // Of a key the same remainder decides the priority as in Envoy.
+        let key = usesKeys ? request.key ?? random.next() : nil
+        let (priority, isDegraded) = load.choose(key ?? random.next())
         if request.attempted.isEmpty, !trials.isEmpty,
             let host = trials.first(where: { $0.priority <= priority && $0.mayTry(request.now) })
         {
-            return take(host, .trial)
+            return take(host, .trial, now: request.now)
         }
         if load.isPanicking {
-            guard let host = choose(.all, priority, request.key) else {
+            guard let host = choose(.all, priority, key) else {
                 return lastResort(request)
             }
-            return take(host, .panic)
+            return take(host, .panic, now: request.now)
         }
         if isDegraded {
-            guard let host = choose(.degraded, priority, request.key) else {
+            guard let host = choose(.degraded, priority, key) else {
                 return lastResort(request)
             }
-            return take(host, .degraded)
+            return take(host, .degraded, now: request.now)
         }
-        guard let host = choose(.healthy, priority, request.key) else {
+        guard let host = choose(.healthy, priority, key) else {
             return lastResort(request)
         }
-        return take(host, .healthy)
+        return take(host, .healthy, now: request.now)
     }
 
-    private func take(_ host: Host, _ reason: Pick.Reason) -> PickResult {
+    private func take(_ chosen: Host, _ reason: Pick.Reason, now: Instant) -> PickResult {
+        var host = chosen
+        if host.evacuated > 0, reason != .trial, reason != .lastResort,
+            let other = placeInstead(of: host)
+        {
+            host = other
+        }
+        if spill?.admits(host, now: now) == false { return .none(.spillLimited) }
         host.activeRequests += 1
         if reason == .trial || reason == .lastResort {
             if host.suspicion.isSuspected { host.suspicion.tryBegan() }
@@ -289,6 +380,41 @@ public final class Balancer {
         return left.path === right.path ? 0 : 1
     }
 
+    /// Another host for a request that an evacuation turns away; `nil` when it may stay.
+    private func placeInstead(of host: Host) -> Host? {
+        if random.below(100) >= host.evacuated { return nil }
+        var best: Host?
+        var weights: UInt64 = 0
+        for other in hosts where other.evacuated == 0 && other.standing == .healthy {
+            if let priority = best?.priority, other.priority > priority { continue }
+            if other.priority < best?.priority ?? .max { weights = 0 }
+            weights += UInt64(other.weight)
+            if random.next().multipliedFullWidth(by: weights).high < UInt64(other.weight) {
+                best = other
+            }
+        }
+        return best
+    }
+
+    private func evacuate(_ now: Instant) {
+        for host in hosts {
+            host.evacuated = 0
+            for (service, evacuation) in evacuations
+            where evacuation.scope.matches(
+                service: service, host.endpoint, at: host.address, in: host.locality)
+            {
+                host.evacuated = max(host.evacuated, evacuation.percent(at: now))
+            }
+        }
+        for (_, evacuation) in evacuations {
+            nextTrial = min(nextTrial, evacuation.nextDeadline(after: now))
+        }
+        let hasOthers = hosts.contains {
+            $0.evacuated == 0 && ($0.standing == .healthy || $0.standing == .degraded)
+        }
+        if !hasOthers { for host in hosts { host.evacuated = 0 } }
+    }
+
     private func lastResort(_ request: PickContext) -> PickResult {
         var best: Host?
         var isBestFresh = false
@@ -299,7 +425,9 @@ public final class Balancer {
             best = host
             isBestFresh = isFresh
         }
-        if let best, isBestFresh || request.attempted.isEmpty { return take(best, .lastResort) }
+        if let best, isBestFresh || request.attempted.isEmpty {
+            return take(best, .lastResort, now: request.now)
+        }
         return .none(whyNone())
     }
 
@@ -318,6 +446,7 @@ public final class Balancer {
         seenPaths = paths.version
         nextTrial = .distantFuture
         trials.removeAll(keepingCapacity: true)
+        if !evacuations.isEmpty { evacuate(now) }
         levels = Array(repeating: [], count: (hosts.map(\.priority).max() ?? -1) + 1)
         tiers = Array(repeating: Tier(), count: levels.count * TierKind.allCases.count)
         for host in hosts {
@@ -344,10 +473,8 @@ public final class Balancer {
             tiers[base + TierKind.healthy.rawValue] = tier(of: healthy, in: all)
             tiers[base + TierKind.degraded.rawValue] = tier(of: degraded, in: all)
         }
-        load = PriorityLoad(
-            levels: shares, overprovisioningFactor: overprovisioningFactor,
-            panicThreshold: configuration.panicThreshold,
-            strict: settings.failoverMode == .strict)
+        load = formula(shares)
+        returnGradually(shares, now)
         if load.isPanicking {
             for index in levels.indices {
                 let usable = levels[index].filter {
@@ -359,8 +486,31 @@ public final class Balancer {
         }
     }
 
+    private func formula(_ levels: [PriorityLoad.Level]) -> PriorityLoad {
+        PriorityLoad(
+            levels: levels, overprovisioningFactor: overprovisioningFactor,
+            panicThreshold: configuration.panicThreshold,
+            strict: settings.failoverMode == .strict)
+    }
+
+    /// What is laid over the formulas: `FailbackRamp`, `SpillLimiter`.
+    private func returnGradually(_ levels: [PriorityLoad.Level], _ now: Instant) {
+        let changes = failback.advance(
+            // What an evacuation takes away comes back at its own pace.
+            usable: levels.indices.map { index in
+                levels[index].healthy + levels[index].degraded > 0
+                    || self.levels[index].contains { $0.evacuated > 0 }
+            },
+            load: levels.indices.map { load.healthyLoad[$0] + load.degradedLoad[$0] }, now: now)
+        if failback.isActive { load = failback.ramped(load, levels, by: formula) }
+        nextTrial = min(nextTrial, failback.nextDeadline)
+        for change in changes { failbackChanged(change) }
+        spill?.rebuilt(hosts, load, now: now)
+    }
+
     private func tier(of eligible: [Host], in all: [Host], weighted: Bool = true) -> Tier {
         if eligible.isEmpty { return Tier() }
+        if configuration.policy.usesKeys { return Tier(groups: [hashed(eligible, in: all)]) }
         guard configuration.localityMode == .weighted, weighted else {
             return Tier(groups: [group(eligible)])
         }
@@ -386,6 +536,26 @@ public final class Balancer {
         if result.groups.isEmpty { return Tier(groups: [group(eligible)]) }
         if result.groups.count > 1 { result.turns = DeadlineHeap(deadlines) }
         return result
+    }
+
+    /// One table holds all localities, each with its share: as in Envoy not scaled by how much of it
+    /// is available.
+    private func hashed(_ eligible: [Host], in all: [Host]) -> Group {
+        guard configuration.localityMode == .weighted else { return group(eligible) }
+        var sum: UInt64 = 0
+        var seen: Set<Locality> = []
+        for host in all where seen.insert(host.locality).inserted {
+            sum += UInt64(host.localityWeight ?? 0)
+        }
+        let sorted = seen.sorted(by: <)
+        let candidates = sorted.flatMap { locality in
+            eligible.filter { $0.locality == locality }
+                .map { Candidate(host: $0, weight: $0.weight) }
+        }
+        return Group(
+            candidates: candidates,
+            policy: makePolicy(
+                configuration.policy, candidates, localityWeightSum: sum, &random))
     }
 
     private func group(_ hosts: [Host]) -> Group {
@@ -461,4 +631,6 @@ public enum NoHost: String, Error, Sendable {
     case allDraining = "all-draining"
     case allEjected = "all-ejected"
     case allUnhealthy = "all-unhealthy"
+    /// The survivors of an outage have all that they may get.
+    case spillLimited = "spill-limited"
 }

@@ -145,7 +145,9 @@ public struct HealthModel {
             return []
         }
         let wasTried = record.phase == .probing || record.phase == .trial
-        let counts = record.failures >= failuresToEject || kind == .pingTimeout
+        // Silence that lasted as long as these two take is not the fault of one request.
+        let isSilent = kind == .pingTimeout || kind == .connectTimeout
+        let counts = record.failures >= failuresToEject || isSilent
         let ejects = counts || (wasTried && record.hold > .zero)
         if wasTried || record.phase == .well {
             record.hold = record.hold == .zero ? baseHold : min(record.hold + record.hold, maxHold)
@@ -219,6 +221,9 @@ public struct HealthModel {
         }
         return (requests, changes)
     }
+
+    /// Nothing is known against anybody.
+    public var isEmpty: Bool { records.isEmpty }
 
     /// Forgets whom no cluster names any more.
     public mutating func retain(_ isKnown: (Subject) -> Bool) {

@@ -48,8 +48,17 @@ public final class Host {
     public internal(set) var activeRequests = 0
     public internal(set) var verdict = Verdict.healthy
     public internal(set) var suspicion = Suspicion()
+    /// When its slow start began; `nil` when it is over, or there is none.
+    var startBegan: Instant?
+    /// The share of its weight that it has during its slow start.
+    var startFactor = 1.0
+    var isStarting: Bool { startBegan != nil }
     /// It is no longer in the cluster; what runs on it may end.
     public internal(set) var isRemoved = false
+    /// Percent of its requests that an evacuation sends elsewhere.
+    public internal(set) var evacuated = 0
+    /// Its place among `SpillLimiter`'s meters.
+    var meter = -1
     /// The shell's: its pool of connections.
     public var attachment: AnyObject?
     /// The shell's: where answers are counted, once there was one, for outlier detection.
@@ -73,6 +82,7 @@ public final class Host {
     }
 
     var standing: Standing {
+        if evacuated >= 100 { return .draining }
         switch endpoint.status {
         case .draining: return .draining
         case .unhealthy, .timeout: return .unhealthy

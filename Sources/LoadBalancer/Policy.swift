@@ -24,14 +24,21 @@ public protocol Policy {
     ) -> Int
 }
 
+/// - Parameter localityWeightSum: of the priority, where localities are weighed inside one table.
 func makePolicy(
-    _ policy: LoadBalancing.Policy, _ candidates: [Candidate], _ random: inout SeededRandom
+    _ policy: LoadBalancing.Policy, _ candidates: [Candidate], localityWeightSum: UInt64? = nil,
+    _ random: inout SeededRandom
 ) -> any Policy {
     switch policy {
     case .roundRobin: RoundRobinPolicy(candidates, random: &random)
-    case .leastRequest(let choices):
-        LeastRequestPolicy(candidates, choices: choices, random: &random)
+    case .leastRequest(let choices, let bias, let scansAll):
+        LeastRequestPolicy(
+            candidates, choices: choices, bias: bias, scansAll: scansAll, random: &random)
     case .random: RandomPolicy(candidates)
+    case .ringHash(let settings):
+        RingHashPolicy(settings, localityWeightSum: localityWeightSum)
+    case .maglev(let settings):
+        MaglevPolicy(settings, localityWeightSum: localityWeightSum)
     }
 }
 

@@ -20,8 +20,8 @@ public struct PriorityLoad: Equatable, Sendable {
     }
 
     /// Percent of all traffic to the healthy hosts of each priority.
-    public private(set) var healthyLoad: [Int]
-    public private(set) var degradedLoad: [Int]
+    public internal(set) var healthyLoad: [Int]
+    public internal(set) var degradedLoad: [Int]
     /// All hosts of every priority are used, whatever their health.
     public private(set) var isPanicking = false
     /// Nothing is available anywhere.

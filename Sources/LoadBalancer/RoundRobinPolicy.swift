@@ -10,10 +10,14 @@ public struct RoundRobinPolicy: Policy {
     private var heap = DeadlineHeap([])
     private var phases: [Double] = []
     private var turns: [Double] = []
+    /// Weights grow while hosts start slowly, so deadlines must be added up.
+    private var isStarting = false
 
     public init(_ candidates: [Candidate], random: inout SeededRandom) {
         position = candidates.isEmpty ? 0 : random.below(candidates.count)
-        guard candidates.contains(where: { $0.weight != candidates[0].weight }) else { return }
+        isStarting = candidates.contains { $0.host.isStarting }
+        guard isStarting || candidates.contains(where: { $0.weight != candidates[0].weight })
+        else { return }
         phases = candidates.map { _ in random.unit() }
         turns = Array(repeating: 0, count: candidates.count)
         heap = DeadlineHeap(
@@ -27,7 +31,12 @@ public struct RoundRobinPolicy: Policy {
             position = position + 1 < candidates.count ? position + 1 : 0
             return position
         }
-        let index = heap.first.index
+        let (deadline, index) = heap.first
+        if isStarting {
+            let weight = Double(candidates[index].weight) * candidates[index].host.startFactor
+            heap.postponeFirst(to: deadline + 1 / weight)
+            return index
+        }
         turns[index] += 1
         heap.postponeFirst(to: (phases[index] + turns[index]) / Double(candidates[index].weight))
         return index

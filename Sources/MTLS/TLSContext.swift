@@ -115,8 +115,10 @@ public final class TLSContext {
         for credential in credentials { add(credential.chainPEM) }
         fingerprintBytes = sha256(identity)
 
-        guard let handle = SSL_CTX_new(server == nil ? TLS_client_method() : TLS_server_method())
-        else { throw TLSConfigurationError("OpenSSL has no memory for a context") }
+        let method = server == nil ? TLS_client_method() : TLS_server_method()
+        guard let handle = SSL_CTX_new_ex(tlsLibrary, nil, method) else {
+            throw TLSConfigurationError("OpenSSL has no memory for a context")
+        }
         self.handle = handle
 
         mesh_ctx_basics(handle)
@@ -433,3 +435,6 @@ extension CommonTLS.Version {
         }
     }
 }
+
+/// Made once, and never written after that.
+nonisolated(unsafe) let tlsLibrary: OpaquePointer? = mesh_tls_library()

@@ -201,7 +201,10 @@ public final class TLSSession {
     /// - Returns: whether the handshake is done.
     private func handshake(_ ssl: OpaquePointer) -> Bool {
         OpenSSLError.discard()
+        // For what has no library of its own: a ticket's session reads the peer's certificate again.
+        let usual = OSSL_LIB_CTX_set0_default(tlsLibrary)
         let result = SSL_do_handshake(ssl)
+        OSSL_LIB_CTX_set0_default(usual)
         if result == 1 {
             established(ssl)
             return failure == nil

@@ -11,6 +11,7 @@ public enum HeaderName: UInt8, Sendable, CaseIterable {
     case envoyAttemptCount, envoyUpstreamServiceTime, envoyExpectedTimeout, envoyOriginalPath
     case envoyUpstreamTimeout, envoyPerTryTimeout, envoyMaxRetries, envoyRetryOn
     case envoyInternal, envoyDegraded, altSvc
+    case envoyRetryGRPCOn, envoyRetriableStatusCodes, envoyHedgeOnTimeout, envoyRateLimited
     /// Any other name.
     case other
 
@@ -59,6 +60,10 @@ public enum HeaderName: UInt8, Sendable, CaseIterable {
         case .envoyInternal: "x-envoy-internal"
         case .envoyDegraded: "x-envoy-degraded"
         case .altSvc: "alt-svc"
+        case .envoyRetryGRPCOn: "x-envoy-retry-grpc-on"
+        case .envoyRetriableStatusCodes: "x-envoy-retriable-status-codes"
+        case .envoyHedgeOnTimeout: "x-envoy-hedge-on-per-try-timeout"
+        case .envoyRateLimited: "x-envoy-ratelimited"
         case .other: ""
         }
     }
@@ -114,6 +119,15 @@ private struct HeaderNameTable {
             UInt32(text[0]) | UInt32(text[count / 2]) << 8 | UInt32(text[count - 1]) << 16
         let key = (bytes | 0x0020_2020) ^ UInt32(truncatingIfNeeded: count) << 24
         return Int((key &* multiplier) >> 23)
+    }
+}
+
+/// Some of the known names, as a bit for each.
+public struct HeaderNameSet: Sendable {
+    let bits: UInt64
+
+    public init(_ names: HeaderName...) {
+        bits = names.reduce(0) { $0 | 1 << UInt64($1.rawValue) }
     }
 }
 

@@ -9,9 +9,24 @@
 public struct MessageHead: Sendable {
     public struct Field: Sendable {
         public var name: HeaderName
+        /// Its sender asked that no table on the way may remember it (RFC 7541 §7.1.3).
+        public var isSensitive = false
         var start: UInt32
         var nameBytes: UInt32
         var valueBytes: UInt32
+
+        /// For codecs that write the lines themselves.
+        @inline(__always)
+        public init(
+            name: HeaderName, lineStart: Int, nameCount: Int, valueCount: Int,
+            isSensitive: Bool = false
+        ) {
+            self.name = name
+            self.isSensitive = isSensitive
+            start = UInt32(truncatingIfNeeded: lineStart)
+            nameBytes = UInt32(truncatingIfNeeded: nameCount)
+            valueBytes = UInt32(truncatingIfNeeded: valueCount)
+        }
 
         /// Where the field's line begins in the bytes of the head, and so its name.
         public var lineStart: Int { Int(start) }
@@ -26,6 +41,9 @@ public struct MessageHead: Sendable {
     public private(set) var fields: [Field] = []
     /// A bit for each token of which there is a field: most questions are for what isn't there.
     private var present: UInt64 = 0
+    /// The characters of lines that begin before this were looked at by a codec: names are tokens, and
+    /// no value can end its line.
+    private var checkedBytes: UInt32 = 0
 
     /// Response status, 0 in a request or in trailers.
     public var status: Int = 0
@@ -48,10 +66,20 @@ public struct MessageHead: Sendable {
         self.status = status
     }
 
-    public mutating func reserve(fields fieldCount: Int, bytes byteCount: Int) {
-        fields.reserveCapacity(fieldCount)
-        bytes.reserveCapacity(byteCount)
+    /// A head whose lines a codec has written and checked: "name: value CR LF" each. There is room
+    /// for the few fields that a proxy adds.
+    public init(lines: UnsafeBufferPointer<UInt8>, fields given: UnsafeBufferPointer<Field>) {
+        bytes.reserveCapacity(lines.count + 224)
+        bytes.append(contentsOf: lines)
+        fields.reserveCapacity(given.count + 6)
+        fields.append(contentsOf: given)
+        for field in given { present |= 1 << UInt64(field.name.rawValue) }
+        checkedBytes = UInt32(truncatingIfNeeded: lines.count)
     }
+
+    /// Whether a codec has looked at this field's characters.
+    @inline(__always)
+    public func isChecked(_ field: Field) -> Bool { field.start < checkedBytes }
 
     // MARK: Adding
 
@@ -70,8 +98,8 @@ public struct MessageHead: Sendable {
         present |= 1 << UInt64(token.rawValue)
         fields.append(
             Field(
-                name: token, start: start, nameBytes: UInt32(name.count),
-                valueBytes: UInt32(value.count)))
+                name: token, lineStart: Int(start), nameCount: name.count,
+                valueCount: value.count))
     }
 
     /// - Returns: where the line begins.
@@ -162,6 +190,12 @@ public struct MessageHead: Sendable {
         present &= ~(1 << UInt64(name.rawValue))
     }
 
+    public mutating func removeAll(of names: HeaderNameSet) {
+        if !containsAny(of: names) { return }
+        fields.removeAll { names.bits & 1 << UInt64($0.name.rawValue) != 0 }
+        present &= ~names.bits
+    }
+
     /// Removes all fields of that name, compared without regard to case.
     public mutating func remove(_ name: String) {
         var name = name
@@ -191,6 +225,11 @@ public struct MessageHead: Sendable {
 
     public func contains(_ name: HeaderName) -> Bool {
         present & 1 << UInt64(name.rawValue) != 0
+    }
+
+    /// Whether there is a field of any of these names; one comparison.
+    public func containsAny(of names: HeaderNameSet) -> Bool {
+        present & names.bits != 0
     }
 
     /// The bytes in which the fields lie, valid during the call.

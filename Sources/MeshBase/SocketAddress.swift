@@ -7,6 +7,20 @@ public enum SocketAddress: Hashable, Sendable, CustomStringConvertible {
     /// A filesystem path, or an abstract name that begins with "@".
     case pipe(String)
 
+    /// Takes "1.2.3.4:80", "[::1]:80" or, with a slash in it, a unix socket's path.
+    public init?(_ text: String) {
+        if text.contains("/") {
+            self = .pipe(text)
+            return
+        }
+        guard let colon = text.lastIndex(of: ":"),
+            let port = UInt16(text[text.index(after: colon)...])
+        else { return nil }
+        var host = text[..<colon]
+        if host.hasPrefix("["), host.hasSuffix("]") { host = host.dropFirst().dropLast() }
+        self.init(ip: String(host), port: port)
+    }
+
     /// - Returns: `nil` unless `ip` is a literal IPv4 or IPv6 address (no names, no brackets).
     public init?(ip: String, port: UInt16) {
         if let address = SocketAddress.parseIPv4(ip) {
@@ -58,22 +72,25 @@ public enum SocketAddress: Hashable, Sendable, CustomStringConvertible {
     }
 
     private static func parseIPv4(_ text: String) -> UInt32? {
-        let parts = text.utf8.split(separator: 46, omittingEmptySubsequences: false)
-        guard parts.count == 4 else { return nil }
         var address: UInt32 = 0
-        for part in parts {
-            guard (1...3).contains(part.count), part.count == 1 || part.first != 48 else {
-                return nil
+        var octet: UInt32 = 0
+        var digits = 0
+        var dots = 0
+        for byte in text.utf8 {
+            if byte == 46 {
+                guard digits > 0, dots < 3 else { return nil }
+                address = address << 8 | octet
+                dots += 1
+                octet = 0
+                digits = 0
+            } else {
+                guard (48...57).contains(byte), digits == 0 || octet != 0 else { return nil }
+                octet = octet * 10 + UInt32(byte - 48)
+                digits += 1
+                guard octet < 256 else { return nil }
             }
-            var octet: UInt32 = 0
-            for digit in part {
-                guard (48...57).contains(digit) else { return nil }
-                octet = octet * 10 + UInt32(digit - 48)
-            }
-            guard octet < 256 else { return nil }
-            address = address << 8 | octet
         }
-        return address
+        return dots == 3 && digits > 0 ? address << 8 | octet : nil
     }
 
     /// RFC 4291 §2.2, with an embedded IPv4 tail; no zone.

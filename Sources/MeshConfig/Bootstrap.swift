@@ -135,13 +135,20 @@ public struct Settings: Sendable, Equatable {
     public var controlPlaneReturnHold: Duration
     /// How long a graceful stop waits for requests in flight.
     public var drainTime: Duration
+    public var failback = FailbackSettings()
+    public var spill = SpillSettings()
+    /// Traffic may be moved through an admin port that is reached over TCP.
+    public var allowsAdminChanges = false
+    /// How long a graceful stop goes on at least, up to half of `drainTime`, while others learn of it.
+    public var drainPropagationDelay: Duration
 
     public init(
         failoverMode: FailoverMode = .spill, transportFailuresToEject: Int = 3,
         baseHold: Duration = .seconds(1), maxHold: Duration = .seconds(30),
         remoteConnectTimeout: Duration = .seconds(1), pingInterval: Duration = .seconds(1),
         pingTimeout: Duration = .seconds(1), controlPlaneTimeout: Duration = .seconds(2),
-        controlPlaneReturnHold: Duration = .seconds(2), drainTime: Duration = .seconds(30)
+        controlPlaneReturnHold: Duration = .seconds(2), drainTime: Duration = .seconds(30),
+        drainPropagationDelay: Duration = .seconds(5)
     ) {
         self.failoverMode = failoverMode
         self.transportFailuresToEject = transportFailuresToEject
@@ -153,5 +160,6 @@ public struct Settings: Sendable, Equatable {
         self.controlPlaneTimeout = controlPlaneTimeout
         self.controlPlaneReturnHold = controlPlaneReturnHold
         self.drainTime = drainTime
+        self.drainPropagationDelay = drainPropagationDelay
     }
 }

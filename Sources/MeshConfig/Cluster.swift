@@ -108,44 +108,13 @@ public struct TransportMatch: Sendable, Equatable {
     }
 }
 
-/// How one endpoint is chosen among many.
-public struct LoadBalancing: Sendable, Equatable {
-    public enum Policy: Sendable, Equatable {
-        case roundRobin
-        case leastRequest(choices: Int)
-        case random
-    }
-    public enum LocalityMode: Sendable, Equatable {
-        /// Endpoints of a priority are one flat set.
-        case flat
-        /// `locality_weighted_lb_config`.
-        case weighted
-    }
-
-    public var policy: Policy
-    public var localityMode: LocalityMode
-    /// In percent; 0 turns panic off. Envoy's default is 50.
-    public var panicThreshold: Double
-    /// In percent; Envoy's default is 140.
-    public var overprovisioningFactor: UInt32
-
-    public init(
-        policy: Policy = .roundRobin, localityMode: LocalityMode = .flat,
-        panicThreshold: Double = 50, overprovisioningFactor: UInt32 = 140
-    ) {
-        self.policy = policy
-        self.localityMode = localityMode
-        self.panicThreshold = panicThreshold
-        self.overprovisioningFactor = overprovisioningFactor
-    }
-}
-
 /// `envoy.config.cluster.v3.CircuitBreakers.Thresholds` of the default priority.
 public struct CircuitBreakers: Sendable, Equatable {
     public var maxConnections: Int
     public var maxPendingRequests: Int
     public var maxRequests: Int
-    /// Concurrent retries, where no budget is given.
+    /// Concurrent retries as configured. Where it is and no budget is, the budget's minimum says the same,
+    /// and its share is nothing.
     public var maxRetries: Int
     /// Retries as a share of active requests; our default is 20 %, at least 3.
     public var retryBudgetPercent: Double
@@ -192,5 +161,7 @@ public struct OutlierDetection: Sendable, Equatable {
     public var enforcingFailurePercentageLocalOrigin = 0
     public var successfulActiveHealthCheckUnejectHost = true
 
-    public init() {}
+    public init(maxEjectionPercent: Int = 10) {
+        self.maxEjectionPercent = maxEjectionPercent
+    }
 }

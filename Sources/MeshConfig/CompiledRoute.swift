@@ -19,18 +19,6 @@ public final class CompiledRoute {
         case regex(LinearRegex)
         case connect
     }
-    private struct HeaderTest {
-        enum Test {
-            case text(TextTest)
-            case range(Range<Int64>)
-            case present(Bool)
-        }
-        var name: [UInt8]
-        var token: HeaderName
-        var test: Test
-        var inverted: Bool
-        var treatMissingAsEmpty: Bool
-    }
     private struct QueryTest {
         var name: [UInt8]
         var value: TextTest?
@@ -87,17 +75,12 @@ public final class CompiledRoute {
         }
         var headers: [HeaderTest] = []
         for matcher in route.match.headers {
-            let test: HeaderTest.Test =
-                switch matcher.test {
-                case .string(let matcher): .text(try text(matcher))
-                case .range(let range): .range(range)
-                case .present(let present): .present(present)
-                }
-            headers.append(
-                HeaderTest(
-                    name: matcher.name.utf8.map(asciiLowercase),
-                    token: HeaderChangeList.token(of: matcher.name), test: test,
-                    inverted: matcher.inverted, treatMissingAsEmpty: matcher.treatMissingAsEmpty))
+            do throws(LinearRegex.SyntaxError) {
+                headers.append(try HeaderTest(matcher))
+            } catch {
+                throw .badPattern(
+                    pattern: "\(matcher.test)", reason: error.reason, place: place)
+            }
         }
         self.headers = headers
         var queries: [QueryTest] = []
@@ -119,7 +102,12 @@ public final class CompiledRoute {
         var rewrite: (LinearRegex, [UInt8])?
         var forward: CompiledForward?
         if case .forward(let action) = route.action {
-            forward = CompiledForward(action, in: host)
+            do throws(LinearRegex.SyntaxError) {
+                forward = try CompiledForward(action, in: host)
+            } catch {
+                throw .badPattern(
+                    pattern: "retry_policy or hash_policy", reason: error.reason, place: place)
+            }
             if case .weighted(let clusters) = action.target {
                 var sum: UInt64 = 0
                 for cluster in clusters {
@@ -152,7 +140,7 @@ public final class CompiledRoute {
     ) -> RouteMiss.Test? {
         guard pathMatches(head, request) else { return .path }
         if configuration.match.grpcOnly, !request.isGRPC { return .grpc }
-        for test in headers where !CompiledRoute.passes(test, head) {
+        for test in headers where !test.passes(head) {
             return .header(String(decoding: test.name, as: UTF8.self))
         }
         for test in queryParameters where !CompiledRoute.passes(test, head, request.pathCount) {
@@ -187,72 +175,6 @@ public final class CompiledRoute {
                 return false
             }
         } ?? false
-    }
-
-    private static func passes(_ test: HeaderTest, _ head: borrowing MessageHead) -> Bool {
-        var count = 0
-        var first = 0
-        for (index, field) in head.fields.enumerated() where isNamed(field, test, head) {
-            if count == 0 { first = index }
-            count += 1
-        }
-        if case .present(let wanted) = test.test {
-            return ((count > 0 || test.treatMissingAsEmpty) == wanted) != test.inverted
-        }
-        let passed: Bool
-        if count == 0 {
-            // A value that isn't there passes no test of it, not even an inverted one.
-            guard test.treatMissingAsEmpty else { return false }
-            passed = value(UnsafeBufferPointer(start: nil, count: 0), passes: test.test)
-        } else if count == 1 {
-            passed = head.withField(head.fields[first]) { value($1, passes: test.test) }
-        } else {
-            var joined: [UInt8] = []
-            for (index, field) in head.fields.enumerated() where isNamed(field, test, head) {
-                if index > first { joined.append(44) }
-                head.withField(field) { joined.append(contentsOf: $1) }
-            }
-            passed = joined.withUnsafeBufferPointer { value($0, passes: test.test) }
-        }
-        return passed != test.inverted
-    }
-
-    private static func isNamed(
-        _ field: MessageHead.Field, _ test: HeaderTest, _ head: borrowing MessageHead
-    ) -> Bool {
-        if test.token != .other { return field.name == test.token }
-        return field.name == .other
-            && head.withField(field) { name, _ in
-                name.count == test.name.count && equal(name, at: 0, test.name, ignoringCase: true)
-            }
-    }
-
-    private static func value(
-        _ value: UnsafeBufferPointer<UInt8>, passes test: HeaderTest.Test
-    ) -> Bool {
-        switch test {
-        case .text(let test): return test.matches(value)
-        case .range(let range): return decimal(value).map(range.contains) ?? false
-        case .present(let wanted): return wanted
-        }
-    }
-
-    /// A whole decimal number with an optional sign.
-    private static func decimal(_ text: UnsafeBufferPointer<UInt8>) -> Int64? {
-        guard let sign = text.first, text.count <= 20 else { return nil }
-        let isSigned = sign == 45 || sign == 43
-        if isSigned, text.count == 1 { return nil }
-        var value: Int64 = 0
-        for byte in text.dropFirst(isSigned ? 1 : 0) {
-            guard (48...57).contains(byte) else { return nil }
-            let (scaled, overflow) = value.multipliedReportingOverflow(by: 10)
-            let (sum, carry) = scaled.subtractingReportingOverflow(Int64(byte) - 48)
-            if overflow || carry { return nil }
-            value = sum
-        }
-        // Digits were subtracted, for there is one more negative number than positive ones.
-        if sign == 45 { return value }
-        return value == .min ? nil : -value
     }
 
     /// The first parameter of that name decides, after percent-decoding, as in Envoy.
@@ -512,11 +434,33 @@ public final class CompiledForward {
     public let retryPolicy: RetryPolicy?
     public let hasRetryPolicy: Bool
     public let perTryTimeout: Duration?
+    public let perTryIdleTimeout: Duration?
+    /// A response with any of these is retried, where the policy asks for `retriable-headers`.
+    public let retriableHeaders: [HeaderTest]
+    /// Only a request with one of these is retried by the policy, where there are any.
+    public let retriableRequestHeaders: [HeaderTest]
+    /// The action's, or else its virtual host's.
+    public let hedgePolicy: HedgePolicy?
+    /// `nil` without hash policies.
+    public let hashKey: HashKeyRule?
 
-    init(_ action: ForwardAction, in host: VirtualHost) {
+    init(_ action: ForwardAction, in host: VirtualHost) throws(LinearRegex.SyntaxError) {
         self.action = action
+        hashKey = try HashKeyRule(action.hashPolicy)
         retryPolicy = action.retryPolicy ?? host.retryPolicy
         hasRetryPolicy = retryPolicy != nil
         perTryTimeout = retryPolicy?.perTryTimeout
+        perTryIdleTimeout = retryPolicy?.perTryIdleTimeout
+        hedgePolicy = action.hedgePolicy ?? host.hedgePolicy
+        var tests: [HeaderTest] = []
+        for matcher in retryPolicy?.retriableHeaders ?? [] {
+            tests.append(try HeaderTest(matcher))
+        }
+        retriableHeaders = tests
+        tests = []
+        for matcher in retryPolicy?.retriableRequestHeaders ?? [] {
+            tests.append(try HeaderTest(matcher))
+        }
+        retriableRequestHeaders = tests
     }
 }

@@ -17,6 +17,16 @@ public struct EndpointSet: Sendable, Equatable {
     }
 
     public var count: Int { localities.reduce(0) { $0 + $1.endpoints.count } }
+
+    /// Those that are known: names that are to be resolved have none here.
+    public var addresses: [SocketAddress] {
+        localities.flatMap { locality in
+            locality.endpoints.compactMap { endpoint in
+                if case .address(let address) = endpoint.target { return address }
+                return nil
+            }
+        }
+    }
 }
 
 public struct Locality: Sendable, Hashable {
@@ -31,6 +41,12 @@ public struct Locality: Sendable, Hashable {
     }
 
     public var isKnown: Bool { !region.isEmpty || !zone.isEmpty || !subZone.isEmpty }
+}
+
+extension Locality: Comparable {
+    public static func < (left: Locality, right: Locality) -> Bool {
+        (left.region, left.zone, left.subZone) < (right.region, right.zone, right.subZone)
+    }
 }
 
 public struct LocalityEndpoints: Sendable, Equatable {

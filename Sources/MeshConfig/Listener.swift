@@ -185,6 +185,12 @@ public struct HTTPConnectionManager: Sendable, Equatable {
     public var serverName: String
     public var serverHeaderPassThrough: Bool
     public var useRemoteAddress: Bool
+    /// Whose clients' x-envoy headers count: `internal_address_config`; the default is private,
+    /// unique-local and loopback addresses.
+    public var internalAddresses: [AddressPrefix]
+    public var trustsUnixSockets: Bool
+    /// `respect_expected_rq_timeout` of the router: the deadline that the last proxy left counts.
+    public var respectsExpectedTimeout: Bool
     public var trustedHops: Int
     public var skipXFFAppend: Bool
     public var generateRequestID: Bool
@@ -202,6 +208,8 @@ public struct HTTPConnectionManager: Sendable, Equatable {
     public var requestTimeout: Duration
     public var requestHeadersTimeout: Duration
     public var maxConnectionDuration: Duration?
+    /// Requests that one connection may bring; 0 is unlimited.
+    public var maxRequestsPerConnection: Int
     /// Between the two GOAWAYs. Envoy's default is 5 s.
     public var drainTimeout: Duration
     public var maxRequestHeadersBytes: Int
@@ -227,6 +235,9 @@ public struct HTTPConnectionManager: Sendable, Equatable {
         serverName = ""
         serverHeaderPassThrough = false
         useRemoteAddress = false
+        internalAddresses = HTTPConnectionManager.privateAddresses
+        trustsUnixSockets = true
+        respectsExpectedTimeout = false
         trustedHops = 0
         skipXFFAppend = false
         generateRequestID = true
@@ -240,6 +251,7 @@ public struct HTTPConnectionManager: Sendable, Equatable {
         requestTimeout = .zero
         requestHeadersTimeout = .zero
         maxConnectionDuration = nil
+        maxRequestsPerConnection = 0
         drainTimeout = .seconds(5)
         maxRequestHeadersBytes = 60 * 1024
         maxRequestHeaders = 100
@@ -252,6 +264,12 @@ public struct HTTPConnectionManager: Sendable, Equatable {
         suppressEnvoyHeaders = false
         stripMatchingHostPort = false
     }
+
+    /// RFC 1918, RFC 4193 and loopback.
+    public static let privateAddresses: [AddressPrefix] = [
+        ("10.0.0.0", 8), ("172.16.0.0", 12), ("192.168.0.0", 16), ("127.0.0.0", 8), ("::1", 128),
+        ("fc00::", 7),
+    ].compactMap { AddressPrefix(ip: $0.0, bits: $0.1) }
 }
 
 /// The HTTP filters that act. The last one is always `router`.
@@ -267,16 +285,20 @@ public struct TCPProxy: Sendable, Equatable {
     /// No byte in either direction for this long; 0 is never. Envoy's default is 1 h.
     public var idleTimeout: Duration
     public var maxConnectAttempts: Int
+    /// `hash_policy`: the client's address is the key for consistent hashing.
+    public var hashesSource: Bool
     public var accessLogs: [AccessLogConfig]
 
     public init(
         statPrefix: String, clusters: [WeightedCluster], idleTimeout: Duration = .seconds(3600),
-        maxConnectAttempts: Int = 1, accessLogs: [AccessLogConfig] = []
+        maxConnectAttempts: Int = 1, hashesSource: Bool = false,
+        accessLogs: [AccessLogConfig] = []
     ) {
         self.statPrefix = statPrefix
         self.clusters = clusters
         self.idleTimeout = idleTimeout
         self.maxConnectAttempts = maxConnectAttempts
+        self.hashesSource = hashesSource
         self.accessLogs = accessLogs
     }
 }

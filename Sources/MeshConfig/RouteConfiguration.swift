@@ -34,6 +34,7 @@ public struct VirtualHost: Sendable, Equatable {
     public var domains: [String]
     public var routes: [Route]
     public var retryPolicy: RetryPolicy?
+    public var hedgePolicy: HedgePolicy?
     public var requestHeaders: HeaderChanges
     public var responseHeaders: HeaderChanges
     public var requireTLS: TLSRequirement
@@ -49,6 +50,7 @@ public struct VirtualHost: Sendable, Equatable {
         self.domains = domains
         self.routes = routes
         self.retryPolicy = retryPolicy
+        hedgePolicy = nil
         self.requestHeaders = requestHeaders
         self.responseHeaders = responseHeaders
         self.requireTLS = requireTLS
@@ -200,6 +202,7 @@ public struct ForwardAction: Sendable, Equatable {
     /// `max_grpc_timeout` / `grpc_timeout_header_max`: honour `grpc-timeout` up to this; 0 is any.
     public var maxGRPCTimeout: Duration?
     public var retryPolicy: RetryPolicy?
+    public var hedgePolicy: HedgePolicy?
     public var hostRewrite: HostRewrite
     public var appendXForwardedHost: Bool
     public var pathRewrite: PathRewrite
@@ -220,6 +223,7 @@ public struct ForwardAction: Sendable, Equatable {
         self.idleTimeout = idleTimeout
         self.maxGRPCTimeout = maxGRPCTimeout
         self.retryPolicy = retryPolicy
+        hedgePolicy = nil
         self.hostRewrite = hostRewrite
         self.appendXForwardedHost = appendXForwardedHost
         self.pathRewrite = pathRewrite
@@ -229,12 +233,49 @@ public struct ForwardAction: Sendable, Equatable {
     }
 }
 
+/// One line of `hash_policy`; `HashKeyRule` is the compiled list.
 public struct HashPolicy: Sendable, Equatable {
     public enum Source: Sendable, Equatable {
-        case header(String)
-        case cookie(name: String)
+        /// By a name in lower case.
+        case header(String, rewrite: Rewrite? = nil)
+        case cookie(Cookie)
         case sourceIP
         case queryParameter(String)
+    }
+    public struct Rewrite: Sendable, Equatable {
+        public var pattern: String
+        public var substitution: String
+
+        public init(pattern: String, substitution: String) {
+            self.pattern = pattern
+            self.substitution = substitution
+        }
+    }
+    public struct Cookie: Sendable, Equatable {
+        public struct Attribute: Sendable, Equatable {
+            public var name: String
+            public var value: String
+
+            public init(name: String, value: String) {
+                self.name = name
+                self.value = value
+            }
+        }
+
+        public var name: String
+        /// `nil`: none is made up for a request without it; 0: one for the client's session.
+        public var life: Duration?
+        public var path: String
+        public var attributes: [Attribute]
+
+        public init(
+            name: String, life: Duration? = nil, path: String = "", attributes: [Attribute] = []
+        ) {
+            self.name = name
+            self.life = life
+            self.path = path
+            self.attributes = attributes
+        }
     }
 
     public var source: Source
@@ -371,14 +412,22 @@ public struct RetryPolicy: Sendable, Equatable {
 
     public var conditions: Conditions
     public var maxRetries: Int
-    /// One attempt, from sending it to the end of its response; `nil`: the rest of the deadline.
+    /// One attempt, from the end of its request until its response begins to go to the client;
+    /// `nil`: the rest of the deadline.
     public var perTryTimeout: Duration?
     public var perTryIdleTimeout: Duration?
     public var backoffBase: Duration
     public var backoffCap: Duration
     public var retriableStatusCodes: [Int]
+    public var retriableHeaders: [HeaderMatcher]
+    public var retriableRequestHeaders: [HeaderMatcher]
+    public var rateLimitedBackoff: RateLimitedBackoff?
     /// Choose again, up to `hostSelectionAttempts` times, while the pick was tried already.
     public var avoidsPreviousHosts: Bool
+    /// Retries pass by endpoints whose metadata calls them canaries.
+    public var omitsCanaryHosts: Bool
+    /// Retries pass by endpoints whose metadata holds all of this; empty: none.
+    public var omittedHostMetadata: Metadata
     /// After this many attempts leave the priorities that were tried; 0: not asked for.
     public var previousPrioritiesUpdateFrequency: Int
     public var hostSelectionAttempts: Int
@@ -397,8 +446,60 @@ public struct RetryPolicy: Sendable, Equatable {
         self.backoffBase = backoffBase
         self.backoffCap = backoffCap
         self.retriableStatusCodes = retriableStatusCodes
+        retriableHeaders = []
+        retriableRequestHeaders = []
+        rateLimitedBackoff = nil
         self.avoidsPreviousHosts = avoidsPreviousHosts
+        omitsCanaryHosts = false
+        omittedHostMetadata = Metadata()
         self.previousPrioritiesUpdateFrequency = previousPrioritiesUpdateFrequency
         self.hostSelectionAttempts = hostSelectionAttempts
+    }
+}
+
+/// `RetryPolicy.RateLimitedRetryBackOff`: when the endpoint itself says how long to wait.
+public struct RateLimitedBackoff: Sendable, Equatable {
+    public enum Format: Sendable, Hashable {
+        case seconds
+        /// Seconds since 1970.
+        case unixTimestamp
+    }
+    public struct ResetHeader: Sendable, Equatable {
+        /// In lower case.
+        public var name: String
+        public var format: Format
+
+        public init(name: String, format: Format) {
+            self.name = name
+            self.format = format
+        }
+    }
+
+    /// Asked in order; the first that holds a time within `maxInterval` counts.
+    public var resetHeaders: [ResetHeader]
+    public var maxInterval: Duration
+
+    public init(resetHeaders: [ResetHeader], maxInterval: Duration = .seconds(300)) {
+        self.resetHeaders = resetHeaders
+        self.maxInterval = maxInterval
+    }
+}
+
+/// `envoy.config.route.v3.HedgePolicy`: several copies of a request at a time.
+public struct HedgePolicy: Sendable, Equatable {
+    /// Copies that are sent at once; 1 is no hedging.
+    public var initialRequests: Int
+    /// With this chance one copy more is sent at once.
+    public var additionalChance: FractionalPercent?
+    /// An attempt that takes longer than the per-try time-out goes on while another is made.
+    public var onPerTryTimeout: Bool
+
+    public init(
+        initialRequests: Int = 1, additionalChance: FractionalPercent? = nil,
+        onPerTryTimeout: Bool = false
+    ) {
+        self.initialRequests = initialRequests
+        self.additionalChance = additionalChance
+        self.onPerTryTimeout = onPerTryTimeout
     }
 }

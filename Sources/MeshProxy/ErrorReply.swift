@@ -9,6 +9,8 @@ enum ErrorReply {
     case noRoute(String)
     case noCluster(String, status: Int)
     case noEndpoint(String)
+    /// The survivors of an outage are given no more. - Parameter retryAfter: in seconds.
+    case spillLimited(retryAfter: Int64)
     /// One of our own limits.
     case overflow(String)
     case upstreamFailed(TransportFailure, connected: Bool)
@@ -21,7 +23,7 @@ enum ErrorReply {
         switch self {
         case .noRoute: 404
         case .noCluster(_, let status): status
-        case .noEndpoint, .overflow, .upstreamFailed: 503
+        case .noEndpoint, .spillLimited, .overflow, .upstreamFailed: 503
         case .upstreamStatus(let head): head.status
         case .timeout: 504
         case .requestTimeout: 408
@@ -33,7 +35,7 @@ enum ErrorReply {
         case .noRoute: .noRouteFound
         case .noCluster: .noClusterFound
         case .noEndpoint: .noHealthyUpstream
-        case .overflow: .upstreamOverflow
+        case .overflow, .spillLimited: .upstreamOverflow
         case .upstreamFailed(let failure, let connected):
             connected
                 ? (failure.kind == .reset
@@ -51,6 +53,7 @@ enum ErrorReply {
         case .noRoute(let reason): "route_not_found{\(reason)}"
         case .noCluster(let name, _): "cluster_not_found{\(name)}"
         case .noEndpoint(let reason): "no_healthy_upstream{\(reason)}"
+        case .spillLimited: "overflow{spill-limited}"
         case .overflow(let what): "overflow{\(what)}"
         case .upstreamFailed(let failure, _):
             "upstream_reset_before_response_started{\(failure.kind.word)}"
@@ -64,7 +67,7 @@ enum ErrorReply {
         switch self {
         case .noRoute, .noCluster, .upstreamStatus: ""
         case .noEndpoint: "no healthy upstream"
-        case .overflow:
+        case .overflow, .spillLimited:
             "upstream connect error or disconnect/reset before headers. reset reason: overflow"
         case .upstreamFailed(let failure, let connected):
             "upstream connect error or disconnect/reset before headers. reset reason: "
@@ -93,6 +96,7 @@ enum ErrorReply {
         }
         var head = MessageHead(status: status)
         if !text.isEmpty { head.append(.contentType, "text/plain") }
+        if case .spillLimited(let seconds) = self { head.append("retry-after", "\(seconds)") }
         return head
     }
 

@@ -19,6 +19,9 @@ public struct RunOptions: Sendable {
 /// The proxy as a process: the control loop on the main thread, a thread for each worker, and the
 /// mailboxes between them.
 public enum ProxyProcess {
+    /// Before anything is loaded.
+    public static func prepare() { Machine.tuneMemory() }
+
     /// Runs until a signal ends it. - Returns: the exit status.
     public static func run(_ loaded: LoadedBootstrap, options: RunOptions) throws -> Int32 {
         var bootstrap = loaded.bootstrap
@@ -32,7 +35,7 @@ public enum ProxyProcess {
 
         var threads: [LoopThread] = []
         var orders: [Mailbox<WorkerOrder>] = []
-        let settings = bootstrap.settings
+        let settings = bootstrap.settings.share(ofWorkers: count)
         // Sessions kept in memory are cheaper to resume, where one worker alone has to find them.
         let ticketKey = count > 1 ? TLSContext.makeTicketKey() : []
         for index in 0..<count {
@@ -67,7 +70,8 @@ public enum ProxyProcess {
             }
         }
         loop.onSignal(Machine.terminate) { control.drain() }
-        loop.onSignal(Machine.interrupt) { control.drain() }
+        // From a terminal: nobody else has to learn of it.
+        loop.onSignal(Machine.interrupt) { control.drain(lingers: false) }
         loop.onSignal(Machine.user1) { control.reopenLogs() }
         control.start()
         loop.run()
@@ -86,15 +90,12 @@ public enum ProxyProcess {
 /// A bootstrap that was read and understood.
 public struct LoadedBootstrap: Sendable {
     public let bootstrap: Bootstrap
-    /// The text as it was given, for `config_dump`.
-    let text: [UInt8]
 
     /// - Throws: an error whose description has a line for each problem.
     public init(
         path: String?, overlay: String?, isStrict: Bool, nodeID: String?, nodeCluster: String?
     ) throws {
         let text = try path.map { try Files.read($0) } ?? []
-        self.text = text
         do {
             bootstrap = try BootstrapLoader.load(
                 text: text, overlay: overlay, isStrict: isStrict, nodeID: nodeID,

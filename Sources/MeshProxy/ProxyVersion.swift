@@ -8,5 +8,5 @@ public enum ProxyVersion {
         "meshproxy  version: \(String(repeating: "0", count: 40))/1.40.0/meshproxy-\(number)/RELEASE/OpenSSL"
 
     public static let libraries =
-        "meshproxy \(number), xDS v3 as of Envoy 1.40, on libev, OpenSSL 3 and nghttp2"
+        "meshproxy \(number), xDS v3 as of Envoy 1.40, on libev and OpenSSL 3"
 }

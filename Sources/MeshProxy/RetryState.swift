@@ -11,7 +11,8 @@ import MeshConfig
 /// when the deadline leaves no time, or when the cluster's retry budget is spent. Attempts that no
 /// endpoint began to process take nothing from the budget: repeating them adds no load, and when
 /// all local endpoints go at once every request in flight has to be repeated. The first retry of a
-/// transport failure goes out at once, for it goes elsewhere; others wait for a jittered back-off.
+/// transport failure goes out at once, for it goes elsewhere; others wait for a jittered back-off, or for
+/// as long as the endpoint itself asked for where the policy heeds that.
 struct RetryState {
     /// How far an attempt came before it failed.
     enum Progress: Equatable {
@@ -26,8 +27,11 @@ struct RetryState {
     }
     enum Evidence: Equatable {
         case transport(TransportFailure.Kind, Progress)
-        /// A response head; `grpc` is its `grpc-status`, where it has one.
-        case response(status: Int, grpc: Int?)
+        /// A response head; `grpc` is its `grpc-status`, where it has one, and `resetsAfter` how long
+        /// it asks to be left alone, where the policy heeds that.
+        case response(
+            status: Int, grpc: Int?, isRateLimited: Bool = false, hasRetriableHeader: Bool = false,
+            resetsAfter: Duration? = nil)
         case perTryTimeout
     }
     enum Decision: Equatable {
@@ -47,7 +51,8 @@ struct RetryState {
     /// Retries that transport failures get without any policy.
     static let alwaysArmed = 2
 
-    private let policy: RetryPolicy?
+    private let plan: RetryPlan
+    private let isCovered: Bool
     private let isIdempotent: Bool
     /// Of the whole exchange; known once the request has come whole.
     var deadline: Instant
@@ -57,16 +62,24 @@ struct RetryState {
     /// - Parameters:
     ///   - head: of the request: its method says whether it is idempotent (RFC 9110 §9.2.2).
     ///   - deadline: of the whole exchange.
-    init(policy: RetryPolicy?, head: borrowing MessageHead, deadline: Instant) {
-        self.policy = policy
+    init(plan: RetryPlan, head: borrowing MessageHead, deadline: Instant) {
+        self.plan = plan
         self.deadline = deadline
-        isIdempotent =
-            head.value(.method, equals: "GET") || head.value(.method, equals: "HEAD")
-            || head.value(.method, equals: "OPTIONS") || head.value(.method, equals: "TRACE")
-            || head.value(.method, equals: "PUT") || head.value(.method, equals: "DELETE")
+        isCovered = plan.covers(head)
+        isIdempotent = RetryState.isIdempotent(head)
         backoff = Backoff(
-            base: policy?.backoffBase ?? .milliseconds(25),
-            cap: policy?.backoffCap ?? .milliseconds(250))
+            base: plan.policy?.backoffBase ?? .milliseconds(25),
+            cap: plan.policy?.backoffCap ?? .milliseconds(250))
+    }
+
+    static func isIdempotent(_ head: borrowing MessageHead) -> Bool {
+        isSafe(head) || head.value(.method, equals: "PUT") || head.value(.method, equals: "DELETE")
+    }
+
+    /// It asks and changes nothing (RFC 9110 §9.2.1).
+    static func isSafe(_ head: borrowing MessageHead) -> Bool {
+        head.value(.method, equals: "GET") || head.value(.method, equals: "HEAD")
+            || head.value(.method, equals: "OPTIONS") || head.value(.method, equals: "TRACE")
     }
 
     /// - Parameters:
@@ -78,15 +91,18 @@ struct RetryState {
     ) -> Decision {
         if case .transport(_, .responding) = evidence { return .giveUp(.responseBegun) }
         let isArmed = isAlwaysRetried(evidence)
-        let isAsked = policy.map { isNamed(evidence, by: $0) } ?? false
+        let isAsked = isCovered && isNamed(evidence)
         guard isArmed || isAsked else { return .giveUp(.notRetriable) }
         guard
             isArmed && retries < RetryState.alwaysArmed
-                || isAsked && retries < (policy?.maxRetries ?? 0)
+                || isAsked && retries < plan.maxRetries
         else { return .giveUp(.attemptsSpent) }
         guard canReplay else { return .giveUp(.bodyGone) }
         var at = now
-        if retries > 0 || !isTransport(evidence) {
+        if case .response(_, _, _, _, let wait?) = evidence {
+            // No sooner than asked for, and not all at the same moment.
+            at = now + wait + .nanoseconds(Int64(random.below(Int(wait.nanoseconds / 2) + 1)))
+        } else if retries > 0 || !isTransport(evidence) {
             if let delay = backoff?.next(random: &random) { at = now + delay }
         }
         guard at < deadline else { return .giveUp(.deadline) }
@@ -117,39 +133,50 @@ struct RetryState {
         }
     }
 
-    private func isNamed(_ evidence: Evidence, by policy: RetryPolicy) -> Bool {
-        let conditions = policy.conditions
+    private func isNamed(_ evidence: Evidence) -> Bool {
+        let conditions = plan.conditions
+        if conditions.isEmpty { return false }
         // Envoy counts an attempt without a response as the 5xx that it would become.
         let anyReset: RetryPolicy.Conditions = [.reset, .serverError, .gatewayError]
         switch evidence {
         case .perTryTimeout:
             return !conditions.isDisjoint(with: anyReset)
-        case .transport(let kind, let progress):
+        case .transport(.exhausted, _): return false
+        case .transport(_, let progress):
             if !conditions.isDisjoint(with: anyReset) { return true }
             switch progress {
             case .unsent:
                 return conditions.contains(.resetBeforeRequest)
-                    || conditions.contains(.connectFailure) && kind != .exhausted
+                    || conditions.contains(.connectFailure)
             case .refused: return conditions.contains(.refusedStream)
             case .sent, .responding: return false
             }
-        case .response(let status, let grpc):
-            if conditions.contains(.serverError), status >= 500 { return true }
-            if conditions.contains(.gatewayError), (502...504).contains(status) { return true }
-            if conditions.contains(.retriable4xx), status == 409 { return true }
-            if conditions.contains(.retriableStatusCodes),
-                policy.retriableStatusCodes.contains(status)
-            {
-                return true
-            }
-            switch grpc {
-            case 1: return conditions.contains(.grpcCancelled)
-            case 4: return conditions.contains(.grpcDeadlineExceeded)
-            case 8: return conditions.contains(.grpcResourceExhausted)
-            case 13: return conditions.contains(.grpcInternal)
-            case 14: return conditions.contains(.grpcUnavailable)
-            default: return false
-            }
+        case .response(let status, let grpc, let isRateLimited, let hasRetriableHeader, _):
+            // Who is told to come less often comes again only when he is told to.
+            if isRateLimited { return conditions.contains(.envoyRateLimited) }
+            return names(status) || hasRetriableHeader || names(grpcStatus: grpc)
+        }
+    }
+
+    private func names(_ status: Int) -> Bool {
+        let conditions = plan.conditions
+        if conditions.contains(.serverError), (500..<600).contains(status) { return true }
+        if conditions.contains(.gatewayError), (502...504).contains(status) { return true }
+        if conditions.contains(.retriable4xx), status == 409 { return true }
+        return conditions.contains(.retriableStatusCodes)
+            && (plan.policy?.retriableStatusCodes.contains(status) == true
+                || plan.statusCodes.contains(status))
+    }
+
+    private func names(grpcStatus: Int?) -> Bool {
+        let conditions = plan.conditions
+        switch grpcStatus {
+        case 1: return conditions.contains(.grpcCancelled)
+        case 4: return conditions.contains(.grpcDeadlineExceeded)
+        case 8: return conditions.contains(.grpcResourceExhausted)
+        case 13: return conditions.contains(.grpcInternal)
+        case 14: return conditions.contains(.grpcUnavailable)
+        default: return false
         }
     }
 }

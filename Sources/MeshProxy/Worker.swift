@@ -30,6 +30,7 @@ final class Worker {
     private var httpDate = HTTPDate()
     private var dateExpires = Instant.zero
     private var isClosed = false
+    let openConnections: OpenConnections
     /// For text of a few bytes that is made and copied at once.
     var scratch = ByteBuffer()
     /// Tells the control loop what happened here.
@@ -48,10 +49,12 @@ final class Worker {
         self.log = log
         self.metrics = metrics
         self.sharesPorts = sharesPorts
+        openConnections = OpenConnections(loop: loop)
         self.send = send
         clusters = ClusterSet(loop: loop, settings: settings, log: log, metrics: metrics)
         clusters.report = { send(.evidence($0)) }
         clusters.outliers.send = { send(.outliers(worker: index, $0)) }
+        clusters.failback = { send(.failback(worker: index, cluster: $0, $1)) }
     }
 
     /// What the control loop said.
@@ -59,6 +62,7 @@ final class Worker {
         switch order {
         case .adopt(let snapshot): adopt(snapshot)
         case .health(let changes): clusters.adopt(changes)
+        case .evacuate(let evacuations): clusters.adopt(evacuations)
         case .drain: drain()
         case .reportOpenWork: reportOpenWork()
         case .stopListening: stopListening()
@@ -214,10 +218,11 @@ final class Worker {
 
     // MARK: Stopping
 
-    /// Lame duck: connections end gracefully and new ones are still answered.
+    /// Lame duck: connections end gracefully and new ones are still answered. Outbound listeners
+    /// go on as they are: the application calls out while it winds down.
     private func drain() {
         isDraining = true
-        for port in listeners.values { port.drain() }
+        for port in listeners.values where !port.isOutbound { port.drain() }
         reportOpenWork()
     }
 
@@ -231,7 +236,11 @@ final class Worker {
     }
 
     private func reportOpenWork() {
-        send(.openWork(worker: index, openWork))
+        var byListener: [String: Int] = [:]
+        for port in Array(listeners.values) + leaving where port.openExchanges > 0 {
+            byListener[port.config.name, default: 0] += port.openExchanges
+        }
+        send(.openWork(worker: index, byListener))
     }
 
     private func close() {
@@ -244,6 +253,7 @@ final class Worker {
         leaving = []
         clusters.drain()
         idleExchanges = []
+        openConnections.stop()
         for file in logs.values { file.flush() }
         send(.closed(worker: index))
     }
@@ -253,6 +263,8 @@ final class Worker {
 enum WorkerOrder: Sendable {
     case adopt(Snapshot)
     case health([HealthModel.Change])
+    /// All that there are now.
+    case evacuate([Evacuation])
     case reportOpenWork
     case drain
     case stopListening
@@ -267,6 +279,8 @@ enum WorkerReport: Sendable {
     case adopted(worker: Int, number: UInt64, problems: [String])
     case evidence(HealthEvidence)
     case outliers(worker: Int, OutlierReport)
-    case openWork(worker: Int, Int)
+    case failback(worker: Int, cluster: String, FailbackRamp.Change)
+    /// Exchanges and relayed connections, for each listener that has any.
+    case openWork(worker: Int, [String: Int])
     case closed(worker: Int)
 }

@@ -246,6 +246,8 @@ final class HTTPMetrics {
 
 /// `listener.<address>.*` of one worker.
 final class ListenerMetrics {
+    /// Of all the worker's listeners.
+    var openConnections: OpenConnections?
     private let block: SubjectBlock<ListenerMetric>
     private let table: SubjectTable<ListenerMetric>
     private var counters: CounterBlock<ListenerMetric> { block.counters }
@@ -260,11 +262,13 @@ final class ListenerMetrics {
     func connectionOpened() {
         counters.add(.downstreamCxTotal)
         counters.add(.downstreamCxActive)
+        openConnections?.opened()
     }
 
     func connectionClosed() {
         counters.subtract(.downstreamCxActive)
         counters.add(.downstreamCxDestroy)
+        openConnections?.closed()
     }
 
     func noFilterChainMatched() { counters.add(.noFilterChainMatch) }

@@ -10,7 +10,7 @@ struct MeshProxyCommand: ParsableCommand {
             subcommand it runs, and takes Envoy's own flags.
             """,
         version: ProxyVersion.line,
-        subcommands: [Run.self, Validate.self, ControlPlane.self, Version.self],
+        subcommands: [Run.self, Validate.self, ControlPlane.self, Simulate.self, Version.self],
         defaultSubcommand: Run.self)
 }
 
@@ -73,6 +73,7 @@ struct Run: ParsableCommand {
     var mode = "serve"
 
     func run() throws {
+        ProxyProcess.prepare()
         let loaded = try bootstrap.load()
         if mode == "validate" || mode == "init_only" {
             print(loaded.summary)
@@ -119,6 +120,52 @@ struct ControlPlane: ParsableCommand {
         let status = try ControlPlaneProcess.run(
             directory: dir, listen: listen, logLevel: logLevel)
         throw ExitCode(status)
+    }
+}
+
+struct Simulate: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Says what failover would do, from a bootstrap and a timeline of faults.",
+        discussion: """
+            The decisions are the proxy's own, the time is virtual, and nothing is sent. \
+            docs/DRILLS.md says how a timeline is written.
+            """)
+
+    @OptionGroup var bootstrap: BootstrapOptions
+
+    @Option(help: "The file with traffic and faults.")
+    var timeline: String
+
+    @Option(help: "Another number draws other chances.")
+    var seed: UInt64 = 1
+
+    @Flag(help: "Print JSON.")
+    var json = false
+
+    @Option(
+        parsing: .upToNextOption,
+        help:
+            "Two bootstraps, old and new: says what gets worse. The exit status is 1 if anything does."
+    )
+    var diff: [String] = []
+
+    func run() throws {
+        if diff.isEmpty {
+            let report = try MeshSimulator.run(
+                try bootstrap.load(), timeline: timeline, seed: seed)
+            print(json ? report.json : report.text, terminator: "")
+            return
+        }
+        guard diff.count == 2 else { throw ValidationError("--diff wants two files: OLD NEW") }
+        let reports = try diff.map { path in
+            var options = bootstrap
+            options.configPath = path
+            return try MeshSimulator.run(try options.load(), timeline: timeline, seed: seed)
+        }
+        let worse = reports[0].worse(in: reports[1])
+        for line in worse { print("worse: \(line)") }
+        if worse.isEmpty { print("nothing gets worse") }
+        throw ExitCode(worse.isEmpty ? 0 : 1)
     }
 }
 

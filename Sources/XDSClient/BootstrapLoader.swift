@@ -13,8 +13,11 @@ public enum BootstrapLoader {
         nodeCluster: String? = nil
     ) throws(ConfigurationError) -> Bootstrap {
         var warnings: [String] = []
-        var message = try parse(text, isStrict, &warnings)
+        var decoding = Decoding()
+        var clusters: [Cluster?] = []
+        var message: Envoy_Config_Bootstrap_V3_Bootstrap
         if let overlay {
+            message = try parse(text, isStrict, &warnings)
             let over = try parse(Array(overlay.utf8), isStrict, &warnings)
             do {
                 try message.merge(serializedBytes: over.serializedBytes() as [UInt8])
@@ -24,22 +27,27 @@ public enum BootstrapLoader {
                         path: "", expected: "an overlay that merges", got: "\(error)")
                 ])
             }
+        } else {
+            let parts = ClusterParts()
+            message = try parse(text, isStrict, &warnings, parts)
+            decoding = parts.decoding
+            clusters = parts.clusters
         }
         if let nodeID, !nodeID.isEmpty { message.node.id = nodeID }
         if let nodeCluster, !nodeCluster.isEmpty { message.node.cluster = nodeCluster }
-        var decoding = Decoding()
-        var bootstrap = decoding.bootstrap(message)
+        var bootstrap = decoding.bootstrap(message, clusters)
         if !decoding.problems.isEmpty { throw ConfigurationError(problems: decoding.problems) }
         bootstrap.warnings = warnings + decoding.remarks
         return bootstrap
     }
 
-    private static func parse(_ text: [UInt8], _ isStrict: Bool, _ warnings: inout [String])
-        throws(ConfigurationError) -> Envoy_Config_Bootstrap_V3_Bootstrap
-    {
+    private static func parse(
+        _ text: [UInt8], _ isStrict: Bool, _ warnings: inout [String], _ parts: ClusterParts? = nil
+    ) throws(ConfigurationError) -> Envoy_Config_Bootstrap_V3_Bootstrap {
         let tree = try ConfigTree.read(text)
         let encoded = try TreeToMessage.encode(
-            tree, as: "envoy.config.bootstrap.v3.Bootstrap", allowsUnknownFields: !isStrict)
+            tree, as: "envoy.config.bootstrap.v3.Bootstrap", allowsUnknownFields: !isStrict,
+            parts: parts?.each)
         warnings += encoded.warnings.map(\.description)
         do {
             return try Envoy_Config_Bootstrap_V3_Bootstrap(serializedBytes: encoded.bytes)
@@ -47,6 +55,25 @@ public enum BootstrapLoader {
             throw ConfigurationError(problems: [
                 ConfigurationProblem(path: "", expected: "a bootstrap", got: "\(error)")
             ])
+        }
+    }
+}
+
+/// Static clusters, decoded one by one while the text is walked: as messages, thousands of them
+/// take several times the memory of what is made of them.
+private final class ClusterParts {
+    var decoding = Decoding()
+    var clusters: [Cluster?] = []
+
+    var each: TreeToMessage.Parts {
+        TreeToMessage.Parts(
+            message: "envoy.config.bootstrap.v3.Bootstrap.StaticResources", field: "clusters"
+        ) { [self] index, bytes in
+            decoding.within("static_resources") { at in
+                at.within("clusters") { at in
+                    clusters.append(at.atIndex(index) { $0.cluster(bytes) })
+                }
+            }
         }
     }
 }
@@ -67,8 +94,19 @@ extension ConfigTree {
 }
 
 extension Decoding {
-    fileprivate mutating func bootstrap(_ message: Envoy_Config_Bootstrap_V3_Bootstrap) -> Bootstrap
-    {
+    fileprivate mutating func cluster(_ bytes: [UInt8]) -> Cluster? {
+        do {
+            return cluster(try Envoy_Config_Cluster_V3_Cluster(serializedBytes: bytes))
+        } catch {
+            refuse(expected: "a cluster", got: "\(error)")
+            return nil
+        }
+    }
+
+    /// - Parameter known: static clusters that are decoded already.
+    fileprivate mutating func bootstrap(
+        _ message: Envoy_Config_Bootstrap_V3_Bootstrap, _ known: [Cluster?]
+    ) -> Bootstrap {
         var result = Bootstrap(node: node(message.node))
         if message.hasAdmin, message.admin.hasAddress {
             within("admin") { at in
@@ -82,7 +120,7 @@ extension Decoding {
             }
         }
         within("static_resources") { at in
-            result.staticResources = at.staticResources(message.staticResources)
+            result.staticResources = at.staticResources(message.staticResources, known)
         }
         within("dynamic_resources") { $0.dynamicResources(message.dynamicResources, &result) }
         for (index, any) in message.bootstrapExtensions.enumerated() {
@@ -118,11 +156,12 @@ extension Decoding {
     }
 
     private mutating func staticResources(
-        _ message: Envoy_Config_Bootstrap_V3_Bootstrap.StaticResources
+        _ message: Envoy_Config_Bootstrap_V3_Bootstrap.StaticResources, _ known: [Cluster?]
     ) -> Snapshot {
         var snapshot = Snapshot()
         var generation: UInt64 = 0
-        let clusters = each("clusters", message.clusters) { $0.cluster($1) }
+        let clusters = known + each("clusters", message.clusters) { $0.cluster($1) }
+        snapshot.clusters.reserveCapacity(clusters.count)
         for case .some(var cluster) in clusters {
             generation += 1
             cluster.generation = generation
@@ -252,14 +291,62 @@ extension Decoding {
             message.hasControlPlaneReturnHold, message.controlPlaneReturnHold,
             "control_plane_return_hold", &result.controlPlaneReturnHold)
         set(message.hasDrainTime, message.drainTime, "drain_time", &result.drainTime)
+        result.allowsAdminChanges = message.allowAdminChanges
+        within("failover.failback") { $0.failback(message.failover.failback, &result.failback) }
+        within("failover.spill") { $0.spill(message.failover.spill, &result.spill) }
+        // Zero is a delay, too: nobody has to learn of it.
+        if message.hasDrainPropagationDelay {
+            result.drainPropagationDelay = duration(
+                message.drainPropagationDelay, "drain_propagation_delay")
+        }
         if result.maxHold < result.baseHold {
             refuse("max_hold", expected: "base_hold or more", got: "less")
         }
         for (isSet, name) in [
             (!message.snapshotFile.isEmpty, "snapshot_file"),
             (message.hasShrinkGuard, "shrink_guard"), (message.hasSeriesBudget, "series_budget"),
+            (message.hasHedging, "hedging"), (message.hasQueueTimeout, "queue_timeout"),
         ] where isSet {
             remark(name, "is read and not in force yet")
+        }
+    }
+
+    private mutating func failback(
+        _ message: Meshproxy_Config_V1_MeshProxy.Failover.Failback,
+        _ result: inout FailbackSettings
+    ) {
+        result.isEnabled = !message.disabled
+        if message.hasMinHold { result.minHold = positive(message.minHold, "min_hold") }
+        if message.hasMaxHold { result.maxHold = positive(message.maxHold, "max_hold") }
+        if message.hasRamp { result.ramp = positive(message.ramp, "ramp") }
+        if result.maxHold < result.minHold {
+            refuse("max_hold", expected: "min_hold or more", got: "less")
+        }
+        guard message.hasMaxErrorPercent else { return }
+        let percent = message.maxErrorPercent.value
+        result.maxErrorPercent = Int(min(percent, 100))
+        if percent > 100 { refuse("max_error_percent", expected: "0 to 100", got: "\(percent)") }
+    }
+
+    private mutating func spill(
+        _ message: Meshproxy_Config_V1_MeshProxy.Failover.Spill, _ result: inout SpillSettings
+    ) {
+        if message.hasMaxRequestsPerSecond {
+            result.maxPerSecond = Int(message.maxRequestsPerSecond.value)
+            if result.maxPerSecond == 0 {
+                refuse("max_requests_per_second", expected: "1 or more", got: "0")
+            }
+        }
+        if message.hasMaxGrowthPercent {
+            result.maxGrowthPercent = Int(message.maxGrowthPercent.value)
+            if message.maxGrowthPercent.value < 100 {
+                refuse(
+                    "max_growth_percent", expected: "100 or more",
+                    got: "\(message.maxGrowthPercent.value)")
+            }
+        }
+        if message.hasRetryAfter {
+            result.retryAfter = positive(message.retryAfter, "retry_after")
         }
     }
 

@@ -161,119 +161,6 @@ extension Decoding {
         }
     }
 
-    private mutating func loadBalancing(_ message: Envoy_Config_Cluster_V3_Cluster)
-        -> LoadBalancing
-    {
-        var result = LoadBalancing()
-        let common = message.commonLbConfig
-        if common.hasHealthyPanicThreshold {
-            result.panicThreshold = percent(
-                common.healthyPanicThreshold, "common_lb_config.healthy_panic_threshold")
-        }
-        switch common.localityConfigSpecifier {
-        case .localityWeightedLbConfig: result.localityMode = .weighted
-        case .zoneAwareLbConfig, nil: break
-        }
-        if message.hasLoadBalancingPolicy {
-            within("load_balancing_policy") { $0.typedPolicy(message.loadBalancingPolicy, &result) }
-            return result
-        }
-        switch message.lbPolicy {
-        case .roundRobin: result.policy = .roundRobin
-        case .leastRequest:
-            let config = message.leastRequestLbConfig
-            result.policy = .leastRequest(
-                choices: config.hasChoiceCount ? Int(config.choiceCount.value) : 2)
-        case .random: result.policy = .random
-        case .ringHash, .maglev:
-            result.policy = .random
-            remark(
-                "lb_policy", "consistent hashing is not there yet; endpoints are drawn at random")
-        case .clusterProvided:
-            if case .originalDst? = message.clusterDiscoveryType.flatMap({ type in
-                if case .type(let known) = type { return known } else { return nil }
-            }) {
-            } else {
-                refuse(
-                    "lb_policy", expected: "CLUSTER_PROVIDED with ORIGINAL_DST alone",
-                    got: "CLUSTER_PROVIDED")
-            }
-        case .loadBalancingPolicyConfig:
-            refuse("load_balancing_policy", expected: "a policy", got: "none")
-        case .UNRECOGNIZED(let number):
-            refuse("lb_policy", expected: "a known policy", got: "\(number)")
-        }
-        return result
-    }
-
-    /// The first policy of the list that is known here is taken, as Envoy does.
-    private mutating func typedPolicy(
-        _ message: Envoy_Config_Cluster_V3_LoadBalancingPolicy, _ result: inout LoadBalancing
-    ) {
-        let prefix = "envoy.extensions.load_balancing_policies."
-        for policy in message.policies {
-            let opened = within("policies") { $0.open(policy.typedExtensionConfig.typedConfig) }
-            switch opened.type {
-            case prefix + "round_robin.v3.RoundRobin":
-                result.policy = .roundRobin
-                let config = parse(
-                    opened, as: Envoy_Extensions_LoadBalancingPolicies_RoundRobin_V3_RoundRobin.self
-                )
-                if case .localityWeightedLbConfig? = config?.localityLbConfig
-                    .localityConfigSpecifier
-                {
-                    result.localityMode = .weighted
-                }
-                return
-            case prefix + "least_request.v3.LeastRequest":
-                guard
-                    let config = parse(
-                        opened,
-                        as: Envoy_Extensions_LoadBalancingPolicies_LeastRequest_V3_LeastRequest.self
-                    )
-                else { return }
-                result.policy = .leastRequest(
-                    choices: config.hasChoiceCount ? Int(config.choiceCount.value) : 2)
-                if case .localityWeightedLbConfig? = config.localityLbConfig.localityConfigSpecifier
-                {
-                    result.localityMode = .weighted
-                }
-                return
-            case prefix + "random.v3.Random":
-                result.policy = .random
-                return
-            case prefix + "ring_hash.v3.RingHash", prefix + "maglev.v3.Maglev":
-                result.policy = .random
-                remark(
-                    "policies",
-                    "consistent hashing is not there yet; endpoints are drawn at random")
-                return
-            case prefix + "wrr_locality.v3.WrrLocality":
-                guard
-                    let config = parse(
-                        opened,
-                        as: Envoy_Extensions_LoadBalancingPolicies_WrrLocality_V3_WrrLocality.self)
-                else { return }
-                result.localityMode = .weighted
-                typedPolicy(config.endpointPickingPolicy, &result)
-                return
-            case prefix + "cluster_provided.v3.ClusterProvided":
-                return
-            default:
-                continue
-            }
-        }
-        refuse(
-            "policies", expected: "round_robin, least_request, random or wrr_locality",
-            got: message.policies.isEmpty ? "none" : "none of them")
-    }
-
-    private mutating func percent(_ message: Envoy_Type_V3_Percent, _ field: String) -> Double {
-        if message.value >= 0, message.value <= 100 { return message.value }
-        refuse(field, expected: "0 to 100", got: "\(message.value)")
-        return 0
-    }
-
     private mutating func circuitBreakers(
         _ message: Envoy_Config_Cluster_V3_Cluster, _ cluster: inout Cluster
     ) {
@@ -287,6 +174,13 @@ extension Decoding {
             }
             if threshold.hasMaxRequests { breakers.maxRequests = Int(threshold.maxRequests.value) }
             if threshold.hasMaxRetries { breakers.maxRetries = Int(threshold.maxRetries.value) }
+            // The largest number, Istio's default, bounds nothing and leaves our own budget.
+            if threshold.hasMaxRetries, !threshold.hasRetryBudget,
+                threshold.maxRetries.value < .max
+            {
+                breakers.retryBudgetPercent = 0
+                breakers.retryBudgetMinimum = Int(threshold.maxRetries.value)
+            }
             if threshold.hasRetryBudget {
                 if threshold.retryBudget.hasBudgetPercent {
                     breakers.retryBudgetPercent = percent(
@@ -302,6 +196,9 @@ extension Decoding {
         }
         if !message.circuitBreakers.perHostThresholds.isEmpty {
             remark("circuit_breakers.per_host_thresholds", "is ignored")
+        }
+        if message.circuitBreakers.thresholds.contains(where: { $0.priority != .default }) {
+            remark("circuit_breakers.thresholds", "those of priority HIGH are ignored")
         }
     }
 

@@ -23,7 +23,7 @@ struct ConfigTree {
         case map, list, scalar, alias
     }
 
-    struct Node {
+    struct Node: Equatable {
         var kind: Kind
         /// Written without quotes: may be a number, true, or null.
         var isPlain: Bool
@@ -48,6 +48,15 @@ struct ConfigTree {
 
     /// - Parameter text: UTF-8. Only the first document is read; an empty one is an empty map.
     init(_ text: [UInt8]) throws(TextProblem) {
+        if let plain = ConfigTree(plain: text) {
+            self = plain
+        } else {
+            try self.init(withLibyaml: text)
+        }
+    }
+
+    /// Reads all of YAML.
+    init(withLibyaml text: [UInt8]) throws(TextProblem) {
         nodes.reserveCapacity(text.count / 12)
         bytes.reserveCapacity(text.count)
         if let problem = text.withUnsafeBufferPointer({ read($0) }) { throw problem }
@@ -59,6 +68,13 @@ struct ConfigTree {
 
     /// An empty tree, to be filled by `add`.
     init() {}
+
+    /// What another reader made, root first.
+    init(nodes: [Node], bytes: [UInt8]) {
+        self.nodes = nodes
+        self.bytes = bytes
+        root = 0
+    }
 
     func resolved(_ index: NodeIndex) -> NodeIndex {
         var at = index

@@ -49,6 +49,12 @@ struct Decoding {
         return results
     }
 
+    mutating func atIndex<T>(_ index: Int, _ body: (inout Decoding) -> T) -> T {
+        path.append(.index(index))
+        defer { path.removeLast() }
+        return body(&self)
+    }
+
     mutating func atKey<T>(_ key: String, _ body: (inout Decoding) -> T) -> T {
         path.append(.key(key))
         defer { path.removeLast() }

@@ -254,6 +254,13 @@ extension Decoding {
         if message.hasMaxConnectAttempts {
             proxy.maxConnectAttempts = max(1, Int(message.maxConnectAttempts.value))
         }
+        for policy in message.hashPolicy {
+            if case .sourceIp? = policy.policySpecifier {
+                proxy.hashesSource = true
+            } else {
+                remark("hash_policy", "a policy other than source_ip is ignored")
+            }
+        }
         proxy.accessLogs = accessLogs(message.accessLog)
         return proxy
     }
@@ -292,6 +299,14 @@ extension Decoding {
         manager.serverHeaderPassThrough = message.serverHeaderTransformation == .passThrough
         manager.useRemoteAddress = message.useRemoteAddress.value
         manager.trustedHops = Int(message.xffNumTrustedHops)
+        if message.hasInternalAddressConfig {
+            manager.trustsUnixSockets = message.internalAddressConfig.unixSockets
+            manager.internalAddresses = within("internal_address_config") { at in
+                at.each("cidr_ranges", message.internalAddressConfig.cidrRanges) {
+                    $0.prefix($1)
+                }.compactMap { $0 }
+            }
+        }
         manager.skipXFFAppend = message.skipXffAppend
         if message.hasGenerateRequestID {
             manager.generateRequestID = message.generateRequestID.value
@@ -318,6 +333,9 @@ extension Decoding {
             manager.maxConnectionDuration = duration(
                 common.maxConnectionDuration,
                 "common_http_protocol_options.max_connection_duration")
+        }
+        if common.hasMaxRequestsPerConnection {
+            manager.maxRequestsPerConnection = Int(common.maxRequestsPerConnection.value)
         }
         if common.hasMaxHeadersCount {
             manager.maxRequestHeaders = Int(common.maxHeadersCount.value)
@@ -395,6 +413,7 @@ extension Decoding {
                         opened, as: Envoy_Extensions_Filters_Http_Router_V3_Router.self)
                     {
                         manager.suppressEnvoyHeaders = router.suppressEnvoyHeaders
+                        manager.respectsExpectedTimeout = router.respectExpectedRqTimeout
                     }
                 } else if Decoding.passedBy.contains(opened.type) || filter.isOptional
                     || filter.disabled

@@ -173,6 +173,13 @@ struct Schema {
         return nil
     }
 
+    func fieldIndex(_ name: String, of message: String) -> Int {
+        guard let message = byName[message],
+            let index = messages[message].fields.first(where: { fields[$0].name == name })
+        else { preconditionFailure("no field \(name) of \(message) in the schema") }
+        return index
+    }
+
     func field(of message: Int, number: UInt32) -> FieldSchema? {
         fields[messages[message].fields].first { $0.number == number }
     }

@@ -50,6 +50,10 @@ extension Decoding {
         if message.hasRetryPolicy {
             host.retryPolicy = within("retry_policy") { $0.retryPolicy(message.retryPolicy) }
         }
+        refuseTypedRetryPolicy(message.hasRetryPolicyTypedConfig, message.retryPolicyTypedConfig)
+        if message.hasHedgePolicy {
+            host.hedgePolicy = within("hedge_policy") { $0.hedgePolicy(message.hedgePolicy) }
+        }
         host.requestHeaders = headerChanges(
             add: message.requestHeadersToAdd, remove: message.requestHeadersToRemove, "request")
         host.responseHeaders = headerChanges(
@@ -299,6 +303,10 @@ extension Decoding {
         if message.hasRetryPolicy {
             action.retryPolicy = within("retry_policy") { $0.retryPolicy(message.retryPolicy) }
         }
+        refuseTypedRetryPolicy(message.hasRetryPolicyTypedConfig, message.retryPolicyTypedConfig)
+        if message.hasHedgePolicy {
+            action.hedgePolicy = within("hedge_policy") { $0.hedgePolicy(message.hedgePolicy) }
+        }
         switch message.hostRewriteSpecifier {
         case .hostRewriteLiteral(let host): action.hostRewrite = .literal(host)
         case .autoHostRewrite(let flag): action.hostRewrite = flag.value ? .endpoint : .none
@@ -321,19 +329,7 @@ extension Decoding {
             refuse(
                 "path_rewrite_policy", expected: "prefix_rewrite or regex_rewrite", got: "a policy")
         }
-        action.hashPolicy = message.hashPolicy.compactMap { policy in
-            let source: HashPolicy.Source
-            switch policy.policySpecifier {
-            case .header(let header): source = .header(header.headerName.lowercased())
-            case .cookie(let cookie): source = .cookie(name: cookie.name)
-            case .connectionProperties: source = .sourceIP
-            case .queryParameter(let parameter): source = .queryParameter(parameter.name)
-            case .filterState, nil:
-                remark("hash_policy", "a policy of this kind is ignored")
-                return nil
-            }
-            return HashPolicy(source: source, terminal: policy.terminal)
-        }
+        action.hashPolicy = hashPolicies(message.hashPolicy)
         switch message.clusterNotFoundResponseCode {
         case .serviceUnavailable: break
         case .notFound: action.clusterNotFoundStatus = 404
@@ -351,6 +347,64 @@ extension Decoding {
                 got: "\(upgrade.upgradeType)")
         }
         return action
+    }
+
+    mutating func hashPolicies(
+        _ messages: [Envoy_Config_Route_V3_RouteAction.HashPolicy]
+    ) -> [HashPolicy] {
+        each("hash_policy", messages) { at, message -> HashPolicy? in
+            at.noteUnknown(message)
+            switch message.policySpecifier {
+            case .header(let header):
+                if !Decoding.isHeaderName(header.headerName) {
+                    at.refuse(
+                        "header.header_name", expected: "the name of a header",
+                        got: "\"\(header.headerName)\"")
+                }
+                var rewrite: HashPolicy.Rewrite?
+                if header.hasRegexRewrite {
+                    rewrite = at.regex(
+                        header.regexRewrite.pattern, "header.regex_rewrite.pattern"
+                    ).map {
+                        HashPolicy.Rewrite(
+                            pattern: $0, substitution: header.regexRewrite.substitution)
+                    }
+                }
+                return HashPolicy(
+                    source: .header(header.headerName.lowercased(), rewrite: rewrite),
+                    terminal: message.terminal)
+            case .cookie(let cookie):
+                if cookie.name.isEmpty {
+                    at.refuse("cookie.name", expected: "a name", got: "none")
+                }
+                let life = cookie.hasTtl ? at.duration(cookie.ttl, "cookie.ttl") : nil
+                return HashPolicy(
+                    source: .cookie(
+                        HashPolicy.Cookie(
+                            name: cookie.name, life: life, path: cookie.path,
+                            attributes: cookie.attributes.map {
+                                .init(name: $0.name, value: $0.value)
+                            }
+                        )), terminal: message.terminal)
+            case .connectionProperties(let properties):
+                guard properties.sourceIp else { return nil }
+                return HashPolicy(source: .sourceIP, terminal: message.terminal)
+            case .queryParameter(let parameter):
+                if parameter.name.isEmpty {
+                    at.refuse("query_parameter.name", expected: "a name", got: "none")
+                }
+                return HashPolicy(
+                    source: .queryParameter(parameter.name), terminal: message.terminal)
+            case .filterState:
+                at.remark("filter_state", "is ignored: there is none")
+                return nil
+            case nil:
+                at.refuse(
+                    expected: "header, cookie, connection_properties or query_parameter",
+                    got: "none")
+                return nil
+            }
+        }.compactMap { $0 }
     }
 
     private mutating func redirect(_ message: Envoy_Config_Route_V3_RedirectAction)
@@ -423,9 +477,8 @@ extension Decoding {
         }
         policy.retriableStatusCodes += message.retriableStatusCodes.map { Int($0) }
         policy.avoidsPreviousHosts = true
-        for predicate in message.retryHostPredicate
-        where predicate.name != "envoy.retry_host_predicates.previous_hosts" {
-            remark("retry_host_predicate", "\(predicate.name) is ignored")
+        _ = each("retry_host_predicate", message.retryHostPredicate) { at, predicate in
+            at.hostPredicate(predicate, &policy)
         }
         if message.hasRetryPriority {
             within("retry_priority.typed_config") { at in
@@ -439,8 +492,15 @@ extension Decoding {
                             Envoy_Extensions_Retry_Priority_PreviousPriorities_V3_PreviousPrioritiesConfig
                             .self)
                 else {
-                    at.remark("", "\(opened.type) is ignored")
+                    at.refuse(
+                        expected: "a PreviousPrioritiesConfig",
+                        got: opened.type.isEmpty ? message.retryPriority.name : opened.type)
                     return
+                }
+                if config.updateFrequency < 1 {
+                    at.refuse(
+                        "update_frequency", expected: "1 or more",
+                        got: "\(config.updateFrequency)")
                 }
                 policy.previousPrioritiesUpdateFrequency = Int(max(config.updateFrequency, 0))
             }
@@ -448,8 +508,107 @@ extension Decoding {
         if message.hostSelectionRetryMaxAttempts > 0 {
             policy.hostSelectionAttempts = Int(min(message.hostSelectionRetryMaxAttempts, 1000))
         }
-        if !message.retriableHeaders.isEmpty || !message.retriableRequestHeaders.isEmpty {
-            remark("retriable_headers", "are ignored")
+        policy.retriableHeaders = each("retriable_headers", message.retriableHeaders) {
+            $0.headerMatcher($1)
+        }.compactMap { $0 }
+        policy.retriableRequestHeaders = each(
+            "retriable_request_headers", message.retriableRequestHeaders
+        ) { $0.headerMatcher($1) }.compactMap { $0 }
+        if message.hasRateLimitedRetryBackOff {
+            policy.rateLimitedBackoff = within("rate_limited_retry_back_off") {
+                $0.rateLimitedBackoff(message.rateLimitedRetryBackOff)
+            }
+        }
+        for option in message.retryOptionsPredicates {
+            refuse(
+                "retry_options_predicates", expected: "none (not supported here)",
+                got: "\(option.name)")
+        }
+        return policy
+    }
+
+    private mutating func hostPredicate(
+        _ message: Envoy_Config_Route_V3_RetryPolicy.RetryHostPredicate,
+        _ policy: inout RetryPolicy
+    ) {
+        let prefix = "envoy.extensions.retry.host."
+        let opened = within("typed_config") { $0.open(message.typedConfig) }
+        switch (opened.type, message.name) {
+        case (prefix + "previous_hosts.v3.PreviousHostsPredicate", _),
+            ("", "envoy.retry_host_predicates.previous_hosts"):
+            policy.avoidsPreviousHosts = true
+        case (prefix + "omit_canary_hosts.v3.OmitCanaryHostsPredicate", _),
+            ("", "envoy.retry_host_predicates.omit_canary_hosts"):
+            policy.omitsCanaryHosts = true
+        case (prefix + "omit_host_metadata.v3.OmitHostMetadataConfig", _):
+            guard
+                let config = within(
+                    "typed_config",
+                    {
+                        $0.parse(
+                            opened,
+                            as:
+                                Envoy_Extensions_Retry_Host_OmitHostMetadata_V3_OmitHostMetadataConfig
+                                .self)
+                    })
+            else { return }
+            policy.omittedHostMetadata = metadata(config.metadataMatch)
+        default:
+            refuse(
+                expected: "previous_hosts, omit_canary_hosts or omit_host_metadata",
+                got: opened.type.isEmpty ? message.name : opened.type)
+        }
+    }
+
+    private mutating func rateLimitedBackoff(
+        _ message: Envoy_Config_Route_V3_RetryPolicy.RateLimitedRetryBackOff
+    ) -> RateLimitedBackoff {
+        if message.resetHeaders.isEmpty {
+            refuse("reset_headers", expected: "one or more", got: "none")
+        }
+        let headers = each("reset_headers", message.resetHeaders) {
+            at, header -> RateLimitedBackoff.ResetHeader in
+            if !Decoding.isHeaderName(header.name) {
+                at.refuse("name", expected: "the name of a header", got: "\"\(header.name)\"")
+            }
+            var format = RateLimitedBackoff.Format.seconds
+            switch header.format {
+            case .seconds: break
+            case .unixTimestamp: format = .unixTimestamp
+            case .UNRECOGNIZED(let number):
+                at.refuse("format", expected: "SECONDS or UNIX_TIMESTAMP", got: "\(number)")
+            }
+            return RateLimitedBackoff.ResetHeader(name: header.name.lowercased(), format: format)
+        }
+        var result = RateLimitedBackoff(resetHeaders: headers)
+        if message.hasMaxInterval {
+            result.maxInterval = positive(message.maxInterval, "max_interval")
+        }
+        return result
+    }
+
+    /// A retry policy behind `typed_config` is a plug-in of the one who built that Envoy.
+    private mutating func refuseTypedRetryPolicy(_ isSet: Bool, _ any: Google_Protobuf_Any) {
+        if !isSet { return }
+        refuse(
+            "retry_policy_typed_config", expected: "retry_policy (no plug-in is known here)",
+            got: Decoding.typeName(any.typeURL))
+    }
+
+    private mutating func hedgePolicy(_ message: Envoy_Config_Route_V3_HedgePolicy) -> HedgePolicy {
+        noteUnknown(message)
+        remark("", "is read and not in force yet")
+        var policy = HedgePolicy(onPerTryTimeout: message.hedgeOnPerTryTimeout)
+        if message.hasInitialRequests {
+            policy.initialRequests = Int(message.initialRequests.value)
+            if !(1...8).contains(policy.initialRequests) {
+                refuse("initial_requests", expected: "1 to 8", got: "\(policy.initialRequests)")
+            }
+        }
+        if message.hasAdditionalRequestChance {
+            policy.additionalChance = within("additional_request_chance") {
+                $0.fraction(message.additionalRequestChance)
+            }
         }
         return policy
     }

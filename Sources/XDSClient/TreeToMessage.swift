@@ -29,19 +29,36 @@ struct TreeToMessage {
     private var out: [UInt8] = []
     private var path: [Step] = []
     private var budget: Int
+    private var parts: Parts?
+    private var partField = -1
     private(set) var problems: [ConfigurationProblem] = []
     private(set) var warnings: [ConfigurationProblem] = []
+
+    /// The items of a field that is too large to be held as bytes, as messages and as values at once.
+    struct Parts {
+        var message: String
+        var field: String
+        /// Gets each item's bytes, with its index.
+        var take: (Int, [UInt8]) -> Void
+    }
 
     private static let maxProblems = 50
     private static let typedStruct = "xds.type.v3.TypedStruct"
 
     /// What `node` (the root where none is named) says, as the bytes of a message called `name`.
+    ///
+    /// - Parameter parts: these are left out and handed over one by one.
     static func encode(
-        _ tree: ConfigTree, node: NodeIndex? = nil, as name: String, allowsUnknownFields: Bool
+        _ tree: ConfigTree, node: NodeIndex? = nil, as name: String, allowsUnknownFields: Bool,
+        parts: Parts? = nil
     ) throws(ConfigurationError) -> (bytes: [UInt8], warnings: [ConfigurationProblem]) {
         var walk = TreeToMessage(tree, allowsUnknownFields)
         guard let message = walk.schema.message(named: name) else {
             preconditionFailure("no message \(name) in the schema")
+        }
+        if let parts {
+            walk.parts = parts
+            walk.partField = walk.schema.fieldIndex(parts.field, of: parts.message)
         }
         walk.writeContent(node ?? tree.root, message)
         if !walk.problems.isEmpty { throw ConfigurationError(problems: walk.problems) }
@@ -132,7 +149,11 @@ struct TreeToMessage {
             }
             seen.fields |= bit
             seen.oneofs |= group
-            write(tree.resolved(value), field)
+            if found == partField {
+                writeParts(tree.resolved(value), field)
+            } else {
+                write(tree.resolved(value), field)
+            }
         }
         if merge >= 0 { writeMerged(merge, message, &seen) }
     }
@@ -204,6 +225,25 @@ struct TreeToMessage {
             }
         case .map(let keyType):
             writeMap(node, field, keyType)
+        }
+    }
+
+    private mutating func writeParts(_ node: NodeIndex, _ field: FieldSchema) {
+        guard case .message(let message) = field.type, kind(node) == .list else {
+            write(node, field)
+            return
+        }
+        var item = tree.nodes[Int(node)].child
+        var index = 0
+        let start = out.count
+        while item >= 0 {
+            path.append(.index(index))
+            writeContent(tree.resolved(item), message)
+            path.removeLast()
+            if problems.isEmpty { parts?.take(index, Array(out[start...])) }
+            out.removeSubrange(start...)
+            index += 1
+            item = tree.nodes[Int(item)].next
         }
     }
 
@@ -581,14 +621,18 @@ struct TreeToMessage {
             out[start - 1] = UInt8(length)
             return
         }
-        var encoded: [UInt8] = []
-        var rest = length
-        while rest >= 0x80 {
-            encoded.append(UInt8(truncatingIfNeeded: rest) | 0x80)
-            rest >>= 7
+        let extra = (Int.bitWidth - length.leadingZeroBitCount - 1) / 7
+        for _ in 0..<extra { out.append(0) }
+        out.withUnsafeMutableBytes { bytes in
+            guard let base = bytes.baseAddress else { return }
+            (base + start + extra).copyMemory(from: base + start, byteCount: length)
+            var rest = length
+            for at in start - 1..<start - 1 + extra {
+                bytes[at] = UInt8(truncatingIfNeeded: rest) | 0x80
+                rest >>= 7
+            }
+            bytes[start - 1 + extra] = UInt8(rest)
         }
-        encoded.append(UInt8(rest))
-        out.replaceSubrange(start - 1..<start, with: encoded)
     }
 
     // MARK: Words
@@ -639,75 +683,6 @@ struct TreeToMessage {
             }
         }
         if let last { result += (result.isEmpty ? "" : ".") + last }
-        return result
-    }
-}
-
-/// Protobuf's text form of a duration: "1.5s". Milliseconds, "250ms", are taken as well.
-enum DurationText {
-    static func parse(_ text: String) -> (seconds: Int64, nanos: Int32)? {
-        if text.hasSuffix("ms") {
-            guard let count = Int64(text.dropLast(2)) else { return nil }
-            return (count / 1000, Int32(count % 1000) * 1_000_000)
-        }
-        guard text.hasSuffix("s") else { return nil }
-        var digits = text.dropLast()
-        let isNegative = digits.hasPrefix("-")
-        if isNegative { digits = digits.dropFirst() }
-        let parts = digits.split(separator: ".", maxSplits: 1, omittingEmptySubsequences: false)
-        guard let whole = parts.first, !whole.isEmpty || parts.count == 2,
-            whole.utf8.allSatisfy({ (48...57).contains($0) }),
-            let seconds = whole.isEmpty ? 0 : Int64(whole), seconds <= 315_576_000_000
-        else { return nil }
-        var nanos: Int32 = 0
-        if parts.count == 2 {
-            guard (1...9).contains(parts[1].count),
-                parts[1].utf8.allSatisfy({ (48...57).contains($0) }),
-                let fraction = Int32(parts[1])
-            else { return nil }
-            nanos = fraction
-            for _ in parts[1].count..<9 { nanos *= 10 }
-        }
-        return isNegative ? (-seconds, -nanos) : (seconds, nanos)
-    }
-}
-
-/// RFC 4648, both alphabets, with or without padding.
-enum Base64 {
-    static func decode(_ text: String) -> [UInt8]? {
-        var result: [UInt8] = []
-        var bits: UInt32 = 0
-        var count = 0
-        var isPadded = false
-        for byte in text.utf8 {
-            let value: UInt32
-            switch byte {
-            case 65...90: value = UInt32(byte - 65)
-            case 97...122: value = UInt32(byte - 71)
-            case 48...57: value = UInt32(byte + 4)
-            case UInt8(ascii: "+"), UInt8(ascii: "-"): value = 62
-            case UInt8(ascii: "/"), UInt8(ascii: "_"): value = 63
-            case UInt8(ascii: "="):
-                isPadded = true
-                continue
-            case 9, 10, 13, 32: continue
-            default: return nil
-            }
-            if isPadded { return nil }
-            bits = bits << 6 | value
-            count += 1
-            if count == 4 {
-                result += [UInt8(bits >> 16 & 255), UInt8(bits >> 8 & 255), UInt8(bits & 255)]
-                bits = 0
-                count = 0
-            }
-        }
-        switch count {
-        case 0: break
-        case 2: result.append(UInt8(bits >> 4 & 255))
-        case 3: result += [UInt8(bits >> 10 & 255), UInt8(bits >> 2 & 255)]
-        default: return nil
-        }
         return result
     }
 }

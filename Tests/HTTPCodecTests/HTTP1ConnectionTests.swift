@@ -357,9 +357,17 @@ struct HTTP1ServerTests {
         seen.receive("cdGET / HTTP/1.1\r\nHost: a\r\n\r\n", into: server)
         #expect(seen.take() == ["head 2 :method=GET :scheme=http :path=/ :authority=a end"])
 
+        let large = HTTP1Connection(role: .server)
+        seen.receive(post + "1000000\r\n\r\n", into: large)
+        large.sendResponse(response(413), on: 1, endStream: true)
+        #expect(large.isFinished && outputText(large).contains("connection: close"))
+
         let flooded = HTTP1Connection(role: .server)
-        seen.receive(post + "1000000\r\n\r\n", into: flooded)
+        seen.receive(
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nfffff\r\n",
+            into: flooded)
         flooded.sendResponse(response(413), on: 1, endStream: true)
+        #expect(!flooded.isFinished && !outputText(flooded).contains("connection: close"))
         _ = seen.take()
         seen.receive(Array(repeating: 1, count: 65_537), into: flooded)
         #expect(flooded.isFinished && seen.take().isEmpty)

@@ -99,7 +99,7 @@ class Process:
     def stop(self, seconds=5):
         """Asks it to end; its exit status, or None when it had to be killed."""
         if self.running:
-            self.child.send_signal(signal.SIGTERM)
+            self.child.send_signal(signal.SIGINT)
         try:
             return self.child.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -110,7 +110,7 @@ class Process:
 class Proxy(Process):
     """Envoy or MeshProxy with a configuration."""
 
-    def __init__(self, kind, name, config, directory):
+    def __init__(self, kind, name, config, directory, env=None):
         self.kind = kind
         self.admin = config["admin"]["address"]["socket_address"]["port_value"]
         path = os.path.join(directory, f"{name}.json")
@@ -122,7 +122,7 @@ class Proxy(Process):
                     "--log-level", "warning", "--drain-time-s", "1"]
         else:
             argv = [MESHPROXY, "run", "-c", path]
-        super().__init__(name, argv, directory)
+        super().__init__(name, argv, directory, env)
 
     def ready(self, seconds=15):
         def asked():
@@ -458,14 +458,14 @@ class Case(unittest.TestCase):
         self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
         self.processes = []
 
-    def proxy(self, kind, name, config):
-        made = Proxy(kind, name, config, self.directory)
+    def proxy(self, kind, name, config, env=None):
+        made = Proxy(kind, name, config, self.directory, env)
         self.processes.append(made)
         self.addCleanup(made.kill)
         return made
 
-    def meshproxy(self, config, name="meshproxy"):
-        return self.proxy("meshproxy", name, config)
+    def meshproxy(self, config, name="meshproxy", env=None):
+        return self.proxy("meshproxy", name, config, env)
 
     def envoy(self, config, name="envoy"):
         return self.proxy("envoy", name, config)

@@ -1,5 +1,6 @@
 """gRPC through two of our sidecars over mTLS: a grpcio client and a grpcio server."""
 import queue
+import time
 from concurrent import futures
 
 import grpc
@@ -14,6 +15,7 @@ class Service(grpc.GenericRpcHandler):
             "/t.T/Fail": grpc.unary_unary_rpc_method_handler(self.fail),
             "/t.T/Chat": grpc.stream_stream_rpc_method_handler(self.chat),
             "/t.T/Count": grpc.unary_stream_rpc_method_handler(self.count),
+            "/t.T/Watch": grpc.unary_stream_rpc_method_handler(self.watch),
             "/t.T/Hang": grpc.unary_unary_rpc_method_handler(self.hang),
         }.get(details.method)
 
@@ -33,6 +35,13 @@ class Service(grpc.GenericRpcHandler):
     def count(self, request, context):
         for number in range(int(request)):
             yield b"%d" % number
+
+    def watch(self, request, context):
+        yield b"first"
+        end = time.monotonic() + float(request)
+        while context.is_active() and time.monotonic() < end:
+            time.sleep(0.05)
+        yield b"last"
 
     def hang(self, request, context):
         h.wait(lambda: not context.is_active(), 10)
@@ -100,6 +109,11 @@ class GRPC(h.Case):
         """Five thousand messages arrive in order"""
         answers = self.channel.unary_stream("/t.T/Count")(b"5000", timeout=20)
         self.assertEqual([int(a) for a in answers], list(range(5000)))
+
+    def test_silent_stream(self):
+        """A server that says nothing for eight seconds is not asked so often that it ends the stream"""
+        answers = self.channel.unary_stream("/t.T/Watch")(b"8", timeout=20)
+        self.assertEqual(list(answers), [b"first", b"last"])
 
     def test_many_at_once(self):
         """Two hundred calls at once on one connection"""

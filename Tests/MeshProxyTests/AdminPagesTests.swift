@@ -1,4 +1,5 @@
 import EventLoop
+import LoadBalancer
 import MeshBase
 import MeshConfig
 import MeshSimulation
@@ -86,6 +87,73 @@ private func bootstrap(_ change: (inout Bootstrap) -> Void = { _ in }) -> Bootst
 }
 
 @Suite struct AdminPagesTests {
+    @Test("An evacuation is begun and undone by POST, shown, and told to the workers")
+    func evacuate() {
+        let fixture = AdminFixture(bootstrap())
+        #expect(fixture.get("/evacuate").text == "nothing is evacuated\n")
+        let reply = fixture.get("/evacuate?locality=east&percent_per_second=20", method: "POST")
+        #expect(reply.text == "locality=east: 2 endpoints leave at 20 %/s\n")
+        fixture.network.run(for: .seconds(2))
+        #expect(
+            fixture.get("/evacuate").text
+                == "locality=east: evacuating: 40 % of 100 %, 2 endpoints\n")
+        #expect(
+            fixture.get("/clusters").text.contains(
+                "web::10.0.0.2:80::evacuation::evacuating: 40 % of 100 %"))
+        #expect(fixture.get("/evacuate/undo").status == 405)
+        #expect(fixture.get("/evacuate/undo", method: "POST").text.contains("returning: 40 %"))
+        fixture.network.run(for: .seconds(3))
+        #expect(fixture.get("/evacuate").text == "nothing is evacuated\n")
+        #expect(fixture.get("/evacuate/undo", method: "POST").status == 404)
+        let told = fixture.orders.compactMap { order in
+            if case .evacuate(let all) = order { all.map(\.target) } else { nil }
+        }
+        #expect(told == [[100], [0]])
+    }
+
+    @Test(
+        "An evacuation of nothing, or with numbers that can't be, is refused",
+        arguments: ["", "?locality=east&percent=0", "?service=web&percent_per_second=x"])
+    func badEvacuation(query: String) {
+        let fixture = AdminFixture(bootstrap())
+        #expect(fixture.get("/evacuate" + query, method: "POST").status == 400)
+    }
+
+    @Test("Over TCP traffic is moved only where the bootstrap allows it", arguments: [false, true])
+    func evacuateOverTCP(isAllowed: Bool) {
+        let fixture = AdminFixture(
+            bootstrap {
+                $0.admin = Admin(address: .loopback(port: 15000))
+                $0.settings.allowsAdminChanges = isAllowed
+            })
+        let status = isAllowed ? 200 : 403
+        #expect(fixture.get("/evacuate?locality=east", method: "POST").status == status)
+        #expect(fixture.get("/evacuate").status == 200)
+        #expect(fixture.get("/evacuate/undo", method: "POST").status == status)
+        #expect(
+            fixture.orders.count { if case .evacuate = $0 { true } else { false } }
+                == (isAllowed ? 2 : 0))
+    }
+
+    @Test("A priority on its way back is shown where it has come least far")
+    func failback() {
+        let fixture = AdminFixture(bootstrap(), workers: 2)
+        func report(_ worker: Int, _ event: FailbackRamp.Event) {
+            fixture.control.received(
+                .failback(
+                    worker: worker, cluster: "web", FailbackRamp.Change(priority: 0, event: event)))
+        }
+        report(0, .forward(percent: 60))
+        report(1, .back(percent: 40))
+        #expect(
+            fixture.get("/clusters").text.contains(
+                "web::priority::0::failback 40 % after failures\n"))
+        report(1, .finished)
+        #expect(fixture.get("/clusters").text.contains("web::priority::0::failback 60 %\n"))
+        report(0, .finished)
+        #expect(!fixture.get("/clusters").text.contains("::failback"))
+    }
+
     @Test("Ready only once every worker has the configuration, and not when told to fail")
     func ready() {
         let admin = AdminFixture(bootstrap())

@@ -45,6 +45,52 @@ import Testing
         #expect(mesh.finish() == [])
     }
 
+    @Test("A client's connection brings no more requests than the listener allows")
+    func maxRequestsDownstream() {
+        for wire in WireProtocol.allCases {
+            let mesh = SimulatedMesh(seed: 31)
+            let a = mesh.upstream("a", .http2)
+            let proxy = mesh.proxy(clusters: [.of("svc", a)]) { $0.maxRequestsPerConnection = 3 }
+            let client = mesh.client(wire, proxy)
+            let calls = (0..<7).map { _ in
+                let call = client.get()
+                mesh.run(for: .milliseconds(20))
+                return call
+            }
+            #expect(calls.allSatisfy { $0.isAnswered() })
+            #expect(client.connections == 3, "\(wire)")
+            mesh.run(for: .seconds(3))
+            #expect(mesh.finish() == [])
+        }
+    }
+
+    @Test("Connections and waiting requests are bounded for all endpoints of a cluster together")
+    func limitsOfAllEndpoints() {
+        for (pending, served) in [(100, 8), (3, 3)] {
+            let mesh = SimulatedMesh(seed: 32)
+            let servers = ["a", "b"].map {
+                mesh.upstream($0) { _ in .reply(200).after(.milliseconds(20)) }
+            }
+            let proxy = mesh.proxy(
+                clusters: [
+                    .of("svc", servers) {
+                        $0.circuitBreakers.maxConnections = 3
+                        $0.circuitBreakers.maxPendingRequests = pending
+                    }
+                ])
+            let client = mesh.client(.http2, proxy)
+            let calls = (0..<8).map { _ in client.get() }
+            #expect(mesh.run())
+            #expect(calls.filter { $0.isAnswered() }.count == served)
+            #expect(calls.filter { $0.isAnswered(503) }.count == 8 - served)
+            #expect(servers.reduce(0) { $0 + $1.accepted } == 3)
+            let later = client.get()
+            #expect(mesh.run())
+            #expect(later.isAnswered())
+            #expect(mesh.finish() == [])
+        }
+    }
+
     @Test("A connection serves no more requests than the cluster allows")
     func maxRequestsPerConnection() {
         for speaks in WireProtocol.allCases {

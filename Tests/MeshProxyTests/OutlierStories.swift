@@ -15,16 +15,16 @@ import Testing
         /// Statuses that the first server answers with, then 200.
         var script: [Int] = []
 
-        init(_ seed: UInt64, endpoints: Int = 2, _ detection: String) {
+        init(_ seed: UInt64, endpoints: Int = 2, _ detection: String, more: String = "") {
             mesh = SimulatedMesh(seed: seed)
             var answer: () -> Int = { 200 }
-            let bad = mesh.upstream("bad") { _ in .reply(answer()) }
+            let bad = mesh.upstream("bad") { .reply($0.path == "/" ? answer() : 200) }
             servers = [bad] + (1..<endpoints).map { [mesh] in mesh.upstream("good \($0)") }
             let plane = mesh.controlPlane("east")
             plane.serve(
                 [
                     ResourceText.listener(), ResourceText.routes(to: "svc"),
-                    ResourceText.cluster("svc", ", outlier_detection: {\(detection)}"),
+                    ResourceText.cluster("svc", ", outlier_detection: {\(detection)}" + more),
                     ResourceText.endpoints("svc", servers),
                 ].joined(separator: "\n"))
             proxy = mesh.controlledProxy(plane, workers: 2)
@@ -34,11 +34,13 @@ import Testing
         }
 
         var bad: ScriptedServer { servers[0] }
+        /// What clients asked the bad server for.
+        var asked: Int { bad.requests.count { $0.path == "/" } }
 
         /// Asks through one worker until the bad server has answered.
         func ask(_ worker: Int) {
-            let before = bad.requests.count
-            for _ in 0..<20 where bad.requests.count == before {
+            let before = asked
+            for _ in 0..<20 where asked == before {
                 _ = clients[worker].get()
                 mesh.run()
                 mesh.run(for: .milliseconds(10))
@@ -47,12 +49,12 @@ import Testing
 
         /// How many of these requests the bad server gets.
         func share(of count: Int) -> Int {
-            let before = bad.requests.count
+            let before = asked
             for index in 0..<count {
                 _ = clients[index % 2].get()
                 mesh.run()
             }
-            return bad.requests.count - before
+            return asked - before
         }
 
         func stat(_ name: String) -> Int? { proxy.stat("cluster.svc.outlier_detection." + name) }
@@ -164,5 +166,28 @@ import Testing
         _ = scene.share(of: 200)
         #expect(scene.proxy.outlierReports == reports)
         #expect(scene.mesh.finish() == [])
+    }
+
+    @Test("A health check that passes ends an ejection, unless that is switched off")
+    func healthCheckReturns() {
+        for (unejects, isOut) in [
+            ("", 0), (", successful_active_health_check_uneject_host: false", 1),
+        ] {
+            let scene = Scene(
+                8, "max_ejection_percent: 50, base_ejection_time: 100s" + unejects,
+                more: """
+                    , health_checks: [{timeout: 0.5s, interval: 1s, no_traffic_interval: 1s,
+                      unhealthy_threshold: 2, healthy_threshold: 1,
+                      http_health_check: {path: /health}}]
+                    """)
+            scene.mesh.run(for: .seconds(3))
+            scene.script = Array(repeating: 503, count: 5)
+            for _ in 0..<5 { scene.ask(0) }
+            #expect(scene.stat("ejections_enforced_consecutive_5xx") == 1)
+            scene.mesh.run(for: .seconds(3))
+            #expect(scene.stat("ejections_active") == isOut)
+            #expect((scene.share(of: 20) > 5) == (isOut == 0))
+            #expect(scene.mesh.finish() == [])
+        }
     }
 }

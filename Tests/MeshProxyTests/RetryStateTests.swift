@@ -10,7 +10,7 @@ import Testing
         deadline: Instant = .distantFuture
     ) -> RetryState {
         RetryState(
-            policy: policy,
+            plan: RetryPlan(policy: policy),
             head: MessageHead(method: method, scheme: "http", authority: "a", path: "/"),
             deadline: deadline)
     }
@@ -59,6 +59,24 @@ import Testing
             ("cancelled", .response(status: 200, grpc: 14), false),
             ("reset", .transport(.reset, .sent), true),
             ("connect-failure", .transport(.reset, .sent), false),
+            ("connect-failure", .transport(.connectTimeout, .unsent), true),
+            ("reset-before-request", .transport(.reset, .sent), false),
+            ("reset-before-request", .transport(.reset, .unsent), true),
+            ("refused-stream", .transport(.reset, .refused), true),
+            ("5xx", .transport(.exhausted, .unsent), false),
+            ("5xx", .response(status: 200, grpc: nil), false),
+            ("gateway-error", .response(status: 505, grpc: nil), false),
+            ("retriable-4xx", .response(status: 404, grpc: nil), false),
+            (
+                "retriable-headers", .response(status: 200, grpc: nil, hasRetriableHeader: true),
+                true
+            ),
+            ("5xx", .response(status: 503, grpc: nil, isRateLimited: true), false),
+            ("envoy-ratelimited", .response(status: 429, grpc: nil, isRateLimited: true), true),
+            ("deadline-exceeded", .response(status: 200, grpc: 4), true),
+            ("resource-exhausted", .response(status: 200, grpc: 8), true),
+            ("internal", .response(status: 200, grpc: 13), true),
+            ("http3-post-connect-failure", .response(status: 503, grpc: nil), false),
         ])
     func policy(word: String, evidence: RetryState.Evidence, expected: Bool) throws {
         let conditions = try #require(RetryPolicy.Conditions(word: word))
@@ -92,5 +110,20 @@ import Testing
         #expect(retries(state(), evidence, canReplay: false) == .giveUp(.bodyGone))
         #expect(retries(state(), evidence, budget: false) == .giveUp(.budgetSpent))
         #expect(retries(state(deadline: .zero), evidence) == .giveUp(.deadline))
+    }
+
+    @Test("What the endpoint asks for is waited for, and up to half as long again")
+    func rateLimited() {
+        var policy = RetryPolicy(conditions: .retriableStatusCodes, retriableStatusCodes: [429])
+        policy.rateLimitedBackoff = RateLimitedBackoff(resetHeaders: [])
+        let evidence = RetryState.Evidence.response(
+            status: 429, grpc: nil, resetsAfter: .seconds(4))
+        guard case .retry(let at) = retries(state("GET", policy), evidence) else {
+            Issue.record("no retry")
+            return
+        }
+        #expect(at >= .zero + .seconds(4) && at <= .zero + .seconds(6))
+        let late = state("GET", policy, deadline: .zero + .seconds(3))
+        #expect(retries(late, evidence) == .giveUp(.deadline))
     }
 }

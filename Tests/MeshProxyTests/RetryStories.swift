@@ -265,4 +265,159 @@ import Testing
         #expect(servers[2].requests.count + far.requests.count == 300)
         #expect(mesh.finish() == [])
     }
+
+    @Test("A thousand failures at once with a budget of 20 % make no more than 200 retries")
+    func storm() {
+        let mesh = SimulatedMesh(seed: 15)
+        let a = mesh.upstream("a", .http2) { _ in .reply(503, "no").after(.milliseconds(10)) }
+        let b = mesh.remote("b", .http2) { _ in .reply(503, "no").after(.milliseconds(10)) }
+        for server in [a, b] { server.limits.maxConcurrentStreams = 2000 }
+        let proxy = mesh.proxy(
+            clusters: [
+                .of("svc", a, b) {
+                    $0.circuitBreakers.maxRequests = 2000
+                    $0.circuitBreakers.maxPendingRequests = 2000
+                }
+            ], routes: [.forward(to: "svc", retry: .on(.serverError, times: 1))]
+        ) { $0.maxConcurrentStreams = 2000 }
+        let client = mesh.client(.http2, proxy)
+        client.limits.maxConcurrentStreams = 2000
+        let calls = (0..<1000).map { _ in client.get() }
+        #expect(mesh.run())
+        #expect(calls.allSatisfy { $0.isAnswered(503) })
+        let retries = a.requests.count + b.requests.count - 1000
+        #expect((150...200).contains(retries), "\(retries)")
+        #expect(mesh.finish() == [])
+    }
+
+    @Test("Deadline 250 ms, tries of 100 ms: the third is given what is left, and all are told so")
+    func timeLeft() {
+        let mesh = SimulatedMesh(seed: 16)
+        let servers = ["a", "b", "c"].map { mesh.upstream($0, .http2) { _ in .stall } }
+        var policy = RetryPolicy.on(.gatewayError, times: 5, perTry: .milliseconds(100))
+        policy.backoffBase = .milliseconds(1)
+        policy.backoffCap = .milliseconds(1)
+        let proxy = mesh.proxy(
+            clusters: [.of("svc", servers)],
+            routes: [.forward(to: "svc", timeout: .milliseconds(250), retry: policy)])
+        let call = mesh.client(.http1, proxy).get("/", [("grpc-timeout", "10S")])
+        #expect(mesh.run())
+        #expect(call.isAnswered(504))
+        #expect(call.took >= .milliseconds(250) && call.took < .milliseconds(252))
+        let requests = servers.flatMap(\.requests).sorted { $0.at < $1.at }
+        let told = requests.compactMap {
+            $0.head.string(.envoyExpectedTimeout).flatMap { Int($0) }
+        }
+        #expect(told.count == 3 && told[0] == 100 && told[1] == 100)
+        #expect((45...50).contains(told[2]), "\(told)")
+        let grpc = requests.compactMap { $0.head.string(.grpcTimeout)?.dropLast() }
+            .compactMap { Int($0) }
+        #expect(grpc == grpc.sorted(by: >) && grpc[0] == 100_000 && grpc[2] < 51_000)
+        #expect(mesh.finish() == [])
+    }
+
+    @Test("A client's own words on retries count when it is internal, and end here in any case")
+    func requestHeaders() {
+        for (source, expected) in [
+            ("10.1.1.1", 200), ("8.8.8.8", 503), ("10.1.1.1, 10.1.1.2", 503),
+        ] {
+            let mesh = SimulatedMesh(seed: 17)
+            let servers = ["a", "b", "c"].map { name in
+                mesh.upstream(name) { _ in
+                    mesh.servers.reduce(0) { $0 + $1.requests.count } < 3
+                        ? .reply(503) : .reply(200)
+                }
+            }
+            let proxy = mesh.proxy(clusters: [.of("svc", servers)])
+            let call = mesh.client(.http1, proxy).get(
+                "/",
+                [
+                    ("x-forwarded-for", source), ("x-envoy-retry-on", "5xx"),
+                    ("x-envoy-max-retries", "2"), ("x-envoy-upstream-rq-timeout-ms", "3000"),
+                ])
+            #expect(mesh.run())
+            #expect(call.isAnswered(expected), "\(source)")
+            let requests = servers.flatMap(\.requests)
+            #expect(requests.count == (expected == 200 ? 3 : 1))
+            for request in requests {
+                #expect(request.head.string(.envoyRetryOn) == nil)
+                #expect(request.head.string(.envoyUpstreamTimeout) == nil)
+                let told = Int(request.head.string(.envoyExpectedTimeout) ?? "") ?? 0
+                #expect(expected == 200 ? told <= 3000 : told > 14_900, "\(told)")
+            }
+            #expect(mesh.finish() == [])
+        }
+    }
+
+    @Test("A try that falls silent is left for another endpoint")
+    func perTryIdle() {
+        let mesh = SimulatedMesh(seed: 18)
+        let a = mesh.upstream("a", .http2) { _ in .stall }
+        let b = mesh.remote("b", .http2)
+        var policy = RetryPolicy.on(.gatewayError, times: 1)
+        policy.perTryIdleTimeout = .milliseconds(300)
+        let proxy = mesh.proxy(
+            clusters: [.of("svc", a, b)], routes: [.forward(to: "svc", retry: policy)])
+        let call = mesh.client(.http1, proxy).get()
+        #expect(mesh.run())
+        #expect(call.isAnswered() && call.servedBy == "b")
+        #expect(call.took >= .milliseconds(300) && call.took < .milliseconds(400))
+        a.answer = { _ in .bytes(10_000).cut(after: 2000, by: .stall) }
+        b.stopListening()
+        b.closeAll()
+        let cut = mesh.client(.http2, proxy).get()
+        #expect(mesh.run())
+        #expect(!cut.isComplete && cut.failure != nil && cut.took < .milliseconds(700))
+        #expect(mesh.finish() == [])
+    }
+
+    @Test("Retries pass by what the policy's predicates omit, while there is anything else")
+    func predicates() {
+        for omits in [false, true] {
+            let mesh = SimulatedMesh(seed: 19)
+            let a = mesh.upstream("a") { _ in .reply(503) }
+            // Farther away, and so the first choice of a retry without the predicate.
+            let canary = mesh.remote("canary")
+            let b = mesh.upstream("b", zone: "2", priority: 1)
+            var policy = RetryPolicy.on(.serverError, times: 1)
+            policy.omitsCanaryHosts = omits
+            policy.hostSelectionAttempts = 5
+            let proxy = mesh.proxy(
+                clusters: [
+                    .of("svc", a, canary, b) {
+                        for index in $0.endpoints.localities.indices
+                        where $0.endpoints.localities[index].locality.region == "west" {
+                            $0.endpoints.localities[index].endpoints[0].metadata = Metadata([
+                                "envoy.lb": ["canary": .bool(true)]
+                            ])
+                        }
+                    }
+                ], routes: [.forward(to: "svc", retry: policy)])
+            let client = mesh.client(.http1, proxy)
+            let calls = (0..<5).map { _ in client.get() }
+            #expect(mesh.run())
+            #expect(calls.allSatisfy { $0.servedBy == (omits ? "b" : "canary") })
+            #expect(mesh.finish() == [])
+        }
+    }
+
+    @Test(
+        "Previous priorities: so many tries as usual, then the priorities that they went to are left"
+    )
+    func previousPriorities() {
+        let mesh = SimulatedMesh(seed: 20)
+        let near = ["a", "b"].map { mesh.upstream($0) { _ in .reply(503) } }
+        let far = mesh.remote("far")
+        var policy = RetryPolicy.on(.serverError, times: 3)
+        policy.previousPrioritiesUpdateFrequency = 2
+        policy.hostSelectionAttempts = 5
+        let proxy = mesh.proxy(
+            clusters: [.of("svc", near + [far])], routes: [.forward(to: "svc", retry: policy)])
+        let client = mesh.client(.http1, proxy)
+        let calls = (0..<4).map { _ in client.get() }
+        #expect(mesh.run())
+        #expect(calls.allSatisfy { $0.isAnswered() && $0.servedBy == "far" })
+        #expect(near.map { $0.requests.count } == [4, 4] && far.requests.count == 4)
+        #expect(mesh.finish() == [])
+    }
 }

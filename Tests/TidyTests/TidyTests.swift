@@ -30,7 +30,7 @@ import Testing
     @Test("C modules are imported by their own module only, and never re-exported")
     func cModules() {
         let owners = [
-            "CLibev": "EventLoop", "CNGHTTP2": "HTTPCodec", "COpenSSL": "MTLS",
+            "CLibev": "EventLoop", "COpenSSL": "MTLS",
             "CYAML": "XDSClient",
         ]
         for file in sources {
@@ -166,7 +166,6 @@ enum SourceTree {
     static let longFiles: [String: Int] = [
         "Sources/HTTPCodec/HTTP2Connection.swift": 910,
         "Sources/MeshProxy/Downstream/Exchange.swift": 740,
-        "Sources/XDSClient/TreeToMessage.swift": 715,
         "Sources/MeshConfig/LinearRegex.swift": 715,
     ]
 

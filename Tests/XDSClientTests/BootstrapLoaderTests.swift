@@ -33,6 +33,22 @@ private let listener = """
 
 @Suite("BootstrapLoader")
 struct BootstrapLoaderTests {
+    @Test("max_retries is a budget of its own where none is given and it bounds anything")
+    func maxRetries() throws {
+        for (threshold, percent, minimum) in [
+            ("max_retries: 7", 0.0, 7), ("max_retries: 4294967295", 20, 3),
+            ("max_requests: 7", 20, 3),
+            ("max_retries: 7, retry_budget: {budget_percent: {value: 30}}", 30, 3),
+        ] {
+            let loaded = try load(
+                "static_resources: {clusters: [{name: a, type: STATIC, connect_timeout: 1s, "
+                    + "circuit_breakers: {thresholds: [{\(threshold)}]}}]}")
+            let breakers = loaded.staticResources.clusters[0].circuitBreakers
+            #expect(breakers.retryBudgetPercent == percent)
+            #expect(breakers.retryBudgetMinimum == minimum)
+        }
+    }
+
     @Test("A listener with a tcp_proxy is read")
     func tcpProxy() throws {
         let bootstrap = try load(listener)

@@ -38,6 +38,15 @@ struct AdminPages {
             path: "/drain_listeners",
             help: "let connections end (?graceful, ?inboundonly, ?skip_exit)", mutates: true
         ) { pages, request throws(AdminQueryError) in try pages.drainListeners(request) },
+        Page(
+            path: "/evacuate",
+            help: "take traffic off endpoints (POST ?locality=, ?cluster=, ?service=, "
+                + "?percent_per_second=10, ?percent=100); who is leaving (GET)"
+        ) { pages, request throws(AdminQueryError) in try pages.evacuate(request) },
+        Page(
+            path: "/evacuate/undo", help: "give traffic back (as /evacuate; all without scope)",
+            mutates: true
+        ) { pages, request throws(AdminQueryError) in try pages.undoEvacuation(request) },
         Page(path: "/healthcheck/fail", help: "make readiness fail", mutates: true) { pages, _ in
             pages.control.isHealthFailed = true
             return AdminServer.Reply("OK\n")

@@ -57,6 +57,8 @@ extension ConfigJSON {
         case .roundRobin: "ROUND_ROBIN"
         case .leastRequest: "LEAST_REQUEST"
         case .random: "RANDOM"
+        case .ringHash: "RING_HASH"
+        case .maglev: "MAGLEV"
         }
     }
 

@@ -30,6 +30,9 @@ extension AdminPages {
         if case .eds(let service) = config.discovery {
             text += "\(name)::eds_service_name::\(service.isEmpty ? name : service)\n"
         }
+        for (priority, state) in control.failbacks.states(of: name) {
+            text += "\(name)::priority::\(priority)::\(state)\n"
+        }
         for host in cluster.hosts {
             let stem = "\(name)::\(host.address)::"
             text += "\(stem)hostname::\(host.hostname)\n"
@@ -41,6 +44,9 @@ extension AdminPages {
             text += "\(stem)sub_zone::\(host.locality.subZone)\n"
             text += "\(stem)canary::false\n"
             text += "\(stem)priority::\(host.priority)\n"
+            if let words = evacuation(of: host, in: name) {
+                text += "\(stem)evacuation::\(words)\n"
+            }
         }
         return text
     }
@@ -84,6 +90,15 @@ extension AdminPages {
                             ), ("locality", ConfigJSON.locality(host.locality)))
                     })
             ))
+    }
+
+    private func evacuation(of host: Host, in service: String) -> String? {
+        let now = control.loop.now
+        return control.evacuations.last {
+            !$0.isOver(at: now)
+                && $0.scope.matches(
+                    service: service, host.endpoint, at: host.address, in: host.locality)
+        }?.words(at: now)
     }
 
     private func observabilityName(_ config: Cluster) -> String {

@@ -23,6 +23,9 @@ final class ControlLoop {
     private var healthTimer: LoopTimer?
     private var probes: ProbeRunner?
     private var outliers: OutlierWatch?
+    /// Priorities that are not whole, as workers told last.
+    let failbacks = FailbackBoard()
+    var evacuations: [Evacuation] = []
     private var contents: [String: [UInt8]] = [:]
     private var readFailures: [String: String] = [:]
 
@@ -37,9 +40,16 @@ final class ControlLoop {
     let started: Instant
     private(set) var isDraining = false
     private var closedWorkers = 0
-    private var openWork: [Int: Int] = [:]
+    private var reliefTimer: LoopTimer?
+    private var nextRelief = Instant.zero
+    /// For each worker, what is open by listener.
+    private var openWork: [Int: [String: Int]] = [:]
     private var drainTimer: LoopTimer?
     private var drainDeadline = Instant.distantFuture
+    /// Until then a graceful stop goes on even with nothing open.
+    private var lingerEnd = Instant.zero
+    /// What a stop ended before its time, by listener.
+    private(set) var cut: [String: Int] = [:]
     private var certificateEnd: (snapshot: UInt64, seconds: Int64?)?
     /// Called when the process may end.
     var stopped: () -> Void = {}
@@ -61,9 +71,14 @@ final class ControlLoop {
             baseHold: bootstrap.settings.baseHold, maxHold: bootstrap.settings.maxHold)
         healthTimer = LoopTimer(loop.timers) { [unowned self] in healthDeadline() }
         names = NameWatch(loop: loop) { [unowned self] in publish() }
-        probes = ProbeRunner(clusters: clusters) { [unowned self] cluster, address, healthy in
-            publish(health.probesTurned(cluster: cluster, address, healthy: healthy))
-        }
+        probes = ProbeRunner(
+            clusters: clusters,
+            turned: { [unowned self] cluster, address, healthy in
+                publish(health.probesTurned(cluster: cluster, address, healthy: healthy))
+            },
+            passed: { [unowned self] cluster, address in
+                outliers?.healthCheckPassed(cluster: cluster, address)
+            })
         outliers = OutlierWatch(
             loop: loop, cap: bootstrap.settings.ejectionCap, metrics: metrics
         ) { [unowned self] in turned($0) }
@@ -144,7 +159,7 @@ final class ControlLoop {
     func publish() {
         names?.watch(base.clusters)
         var snapshot = base
-        if let names { snapshot.clusters = snapshot.clusters.map(names.resolved) }
+        if let names, !names.isEmpty { snapshot.clusters = snapshot.clusters.map(names.resolved) }
         readFiles(of: snapshot)
         snapshot.files = contents
         snapshotCount += 1
@@ -196,19 +211,41 @@ final class ControlLoop {
         switch report {
         case .adopted(let worker, let number, let problems):
             adoptedBy[worker] = number
+            if number == snapshotCount { giveMemoryBackSoon() }
             self.problems = problems
             for problem in problems { log.warning("not taken over", ["problem": problem]) }
         case .evidence(let evidence):
             self.evidence(evidence)
         case .outliers(let worker, let report):
             outliers?.received(report, from: worker)
-        case .openWork(let worker, let count):
-            openWork[worker] = count
+        case .failback(let worker, let cluster, let change):
+            failbacks.note(change, cluster: cluster, worker: worker)
+            log.info(
+                "failback",
+                [
+                    "cluster": cluster, "priority": "\(change.priority)",
+                    "state": change.event.words, "worker": "\(worker)",
+                ])
+        case .openWork(let worker, let byListener):
+            openWork[worker] = byListener
             checkDrained()
         case .closed:
             closedWorkers += 1
             if closedWorkers == workers.count { stopped() }
         }
+    }
+
+    /// What it took to read and compile a configuration is free again. Pushes that follow each other
+    /// closely share the work.
+    private func giveMemoryBackSoon() {
+        if reliefTimer == nil {
+            reliefTimer = LoopTimer(loop.timers) { [unowned self] in
+                nextRelief = loop.now + .seconds(10)
+                Machine.giveBackMemory()
+                Machine.forgetCode()
+            }
+        }
+        reliefTimer?.start(at: max(nextRelief, loop.now + .milliseconds(200)))
     }
 
     private func evidence(_ evidence: HealthEvidence) {
@@ -265,7 +302,15 @@ final class ControlLoop {
         }
     }
 
+    /// Gives the evacuations that there are now to everybody who balances.
+    func publish(_ evacuations: [Evacuation]) {
+        self.evacuations = evacuations
+        clusters.adopt(evacuations)
+        for worker in workers { worker(.evacuate(evacuations)) }
+    }
+
     private func forgetHealth(of snapshot: Snapshot) {
+        if health.isEmpty { return }
         var names: Set<String> = []
         var addresses: Set<SocketAddress> = []
         for cluster in snapshot.clusters {
@@ -288,16 +333,22 @@ final class ControlLoop {
 
     // MARK: Stopping
 
-    /// Graceful: readiness fails, connections end in two steps, and the process ends when nothing is
-    /// open any more, or at the deadline.
-    func drain(time: Duration? = nil) {
+    /// Graceful, as a lame duck: readiness fails, the connections of clients end in two steps while new ones
+    /// are still answered, what the application asks for through an outbound listener goes on, and
+    /// the process ends when nothing is open any more, or at the deadline. Asked again, it ends at once.
+    /// - Parameter lingers: does not end before others had time to learn that it is about to go.
+    func drain(time: Duration? = nil, lingers: Bool = true) {
         if isDraining {
+            noteCut("asked to stop again")
             close()
             return
         }
         isDraining = true
-        drainDeadline = loop.now + (time ?? bootstrap.settings.drainTime)
-        log.info("draining", [:])
+        let settings = bootstrap.settings
+        let time = time ?? settings.drainTime
+        drainDeadline = loop.now + time
+        if lingers { lingerEnd = loop.now + min(settings.drainPropagationDelay, time / 2) }
+        log.info("draining", ["at_most": "\(time)"])
         for worker in workers { worker(.drain) }
         let timer = LoopTimer(loop.timers) { [unowned self] in drainTick() }
         drainTimer = timer
@@ -306,8 +357,7 @@ final class ControlLoop {
 
     private func drainTick() {
         if loop.now >= drainDeadline {
-            let cut = openWork.values.reduce(0, +)
-            log.info("drain time is over", ["cut": "\(cut)"])
+            noteCut("drain time is over")
             close()
             return
         }
@@ -316,10 +366,21 @@ final class ControlLoop {
     }
 
     private func checkDrained() {
-        guard isDraining, openWork.count == workers.count,
-            openWork.values.allSatisfy({ $0 == 0 })
+        guard isDraining, loop.now >= lingerEnd, openWork.count == workers.count,
+            openWork.values.allSatisfy(\.isEmpty)
         else { return }
         close()
+    }
+
+    /// Says what is about to be cut, as the workers last told it.
+    private func noteCut(_ reason: String) {
+        cut = openWork.values.reduce(into: [:]) { $0.merge($1, uniquingKeysWith: +) }
+        let parts = cut.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }
+        log.warning(
+            reason,
+            [
+                "cut": "\(cut.values.reduce(0, +))", "by_listener": parts.joined(separator: ", "),
+            ])
     }
 
     /// Lets the connections of listeners end gracefully, or with `graceful` false stops to accept new
@@ -348,6 +409,7 @@ final class ControlLoop {
     private func close() {
         drainTimer?.stop()
         drainTimer = nil
+        reliefTimer?.stop()
         discovery?.stop()
         for worker in workers { worker(.close) }
         if workers.isEmpty { stopped() }

@@ -10,6 +10,8 @@ final class NameWatch {
     private let loop: any IOLoop
     private let changed: () -> Void
     private var names: [String: Name] = [:]
+    /// How often addresses have changed. Endpoints made of names are of another generation each time.
+    private var changes: UInt64 = 0
 
     private struct Name {
         var addresses: [SocketAddress] = []
@@ -41,18 +43,22 @@ final class NameWatch {
         }
     }
 
+    /// No cluster has a name that is to be resolved.
+    var isEmpty: Bool { names.isEmpty }
+
     /// Whether every name has been answered once, well or badly.
     var isComplete: Bool { names.values.allSatisfy(\.wasAnswered) }
 
     /// A cluster with its names replaced by the addresses that are known.
     func resolved(_ cluster: Cluster) -> Cluster {
-        guard let refresh = cluster.discovery.refresh else { return cluster }
-        _ = refresh
+        guard cluster.discovery.refresh != nil else { return cluster }
         var cluster = cluster
         for index in cluster.endpoints.localities.indices {
             cluster.endpoints.localities[index].endpoints = cluster.endpoints.localities[index]
                 .endpoints.flatMap { resolved($0, onlyFirst: cluster.discovery.isLogical) }
         }
+        // Their own generation may be a hash, so a step is made that no hash will meet.
+        cluster.endpoints.generation ^= changes &* 0x9E37_79B9_7F4A_7C15
         return cluster
     }
 
@@ -88,7 +94,10 @@ final class NameWatch {
         names[host]?.wasAnswered = true
         if !sorted.isEmpty { names[host]?.addresses = sorted }
         name.timer.start(at: loop.now + max(name.refresh, .milliseconds(100)))
-        if isNews { changed() }
+        if isNews {
+            changes += 1
+            changed()
+        }
     }
 }
 

@@ -31,12 +31,29 @@ final class OutlierWatch {
         var metrics: OutlierMetrics
         /// By endpoint, then by worker.
         var sources: [SocketAddress: [Int: Source]] = [:]
+
+        mutating func update(_ config: Cluster) {
+            let endpoints = config.endpoints.localities.flatMap { locality in
+                locality.endpoints.compactMap {
+                    endpoint -> (address: SocketAddress, priority: Int)? in
+                    guard case .address(let address) = endpoint.target else { return nil }
+                    return (address, locality.priority)
+                }
+            }
+            detector.update(endpoints)
+            if sources.isEmpty { return }
+            let addresses = Set(endpoints.map(\.address))
+            sources = sources.filter { addresses.contains($0.key) }
+        }
     }
 
     private let loop: any IOLoop
     private let cap: EjectionCap
     private let metrics: WorkerMetrics
-    private var clusters: [String: Watched] = [:]
+    /// Those that ask for it.
+    private var configs: [String: Cluster] = [:]
+    /// Those of them that workers have called.
+    private var watched: [String: Watched] = [:]
     private var deadlines: [String: Instant] = [:]
     private var timer: LoopTimer?
     private let turned: ([Turn]) -> Void
@@ -52,52 +69,51 @@ final class OutlierWatch {
         timer = LoopTimer(loop.timers) { [unowned self] in intervalsEnded() }
     }
 
+    deinit { timer?.stop() }
+
     /// Takes the clusters that are in force. Where the settings changed it begins anew.
-    func adopt(_ configs: [Cluster]) {
-        var next: [String: Watched] = [:]
-        var turns: [Turn] = []
-        for config in configs {
-            guard let detection = config.outlierDetection else { continue }
-            var watched: Watched
-            if let known = clusters[config.name], known.config == detection {
-                watched = known
-            } else {
-                turns += returns(of: config.name)
-                watched = Watched(
-                    detector: OutlierDetector(detection, cap: cap, random: loop.random.split()),
-                    config: detection, metrics: metrics.outliers(config))
-            }
-            let endpoints = config.endpoints.localities.flatMap { locality in
-                locality.endpoints.compactMap {
-                    endpoint -> (address: SocketAddress, priority: Int)? in
-                    guard case .address(let address) = endpoint.target else { return nil }
-                    return (address, locality.priority)
-                }
-            }
-            watched.detector.update(endpoints)
-            if !watched.sources.isEmpty {
-                let addresses = Set(endpoints.map(\.address))
-                watched.sources = watched.sources.filter { addresses.contains($0.key) }
-            }
-            next[config.name] = watched
+    func adopt(_ clusters: [Cluster]) {
+        configs = [:]
+        for config in clusters where config.outlierDetection != nil {
+            configs[config.name] = config
         }
-        for name in clusters.keys.sorted() where next[name] == nil { turns += returns(of: name) }
-        clusters = next
-        deadlines = deadlines.filter { next[$0.key] != nil }
+        var turns: [Turn] = []
+        for name in watched.keys.sorted() {
+            if let config = configs[name], config.outlierDetection == watched[name]?.config {
+                watched[name]?.update(config)
+            } else {
+                turns += returns(of: name)
+                watched[name] = nil
+                deadlines[name] = nil
+            }
+        }
         if !turns.isEmpty { turned(turns) }
         arm()
     }
 
+    /// Begins to watch a cluster, when a worker has first called it.
+    private func watch(_ name: String) {
+        guard watched[name] == nil, let config = configs[name],
+            let detection = config.outlierDetection
+        else { return }
+        var new = Watched(
+            detector: OutlierDetector(detection, cap: cap, random: loop.random.split()),
+            config: detection, metrics: metrics.outliers(config))
+        new.update(config)
+        watched[name] = new
+    }
+
     /// Everybody who is out of a cluster, as returned.
     private func returns(of name: String) -> [Turn] {
-        (clusters[name]?.detector.ejected ?? []).map { Turn(cluster: name, address: $0) }
+        (watched[name]?.detector.ejected ?? []).map { Turn(cluster: name, address: $0) }
     }
 
     // MARK: What comes in
 
     func received(_ report: OutlierReport, from worker: Int) {
         for opened in report.opened {
-            clusters[opened.cluster]?.sources[opened.address, default: [:]][worker] = Source(
+            watch(opened.cluster)
+            watched[opened.cluster]?.sources[opened.address, default: [:]][worker] = Source(
                 tally: opened.tally)
         }
         var turns: [Turn] = []
@@ -110,29 +126,31 @@ final class OutlierWatch {
         _ observation: OutlierReport.Observation, from worker: Int
     ) -> [Turn] {
         let name = observation.cluster
-        guard var watched = clusters[name] else { return [] }
-        clusters[name] = nil
-        defer { clusters[name] = watched }
+        guard var cluster = watched[name] else { return [] }
+        watched[name] = nil
+        defer { watched[name] = cluster }
         let address = observation.address
         var hadGood = false
-        for (index, source) in watched.sources[address] ?? [:] {
+        for (index, source) in cluster.sources[address] ?? [:] {
             // Of the reporter those that came before its failure, of others all.
             let count = index == worker ? observation.goodCount : source.tally.goodCount
             if count == source.known { continue }
-            watched.sources[address]?[index]?.known = count
+            cluster.sources[address]?[index]?.known = count
             hadGood = true
         }
         let now = loop.now
-        if hadGood { _ = watched.detector.record(address, .status(200), now: now) }
-        let findings = watched.detector.record(address, observation.outcome, now: now)
-        deadlines[name] = watched.detector.nextDeadline
-        return findings.compactMap { turn($0, name, watched.metrics) }
+        if hadGood { _ = cluster.detector.record(address, .status(200), now: now) }
+        let findings = cluster.detector.record(address, observation.outcome, now: now)
+        deadlines[name] = cluster.detector.nextDeadline
+        return findings.compactMap { turn($0, name, cluster.metrics) }
     }
 
     /// An active health check passed, and the endpoint counts as healthy.
     func healthCheckPassed(cluster: String, _ address: SocketAddress) {
-        guard clusters[cluster]?.detector.healthCheckPassed(address) == true else { return }
+        guard watched[cluster]?.detector.healthCheckPassed(address) == true else { return }
+        deadlines[cluster] = watched[cluster]?.detector.nextDeadline
         turned([Turn(cluster: cluster, address: address)])
+        arm()
     }
 
     // MARK: Time
@@ -141,10 +159,10 @@ final class OutlierWatch {
         let now = loop.now
         var turns: [Turn] = []
         for name in deadlines.keys.sorted() {
-            guard let deadline = deadlines[name], deadline <= now, var watched = clusters[name]
+            guard let deadline = deadlines[name], deadline <= now, var cluster = watched[name]
             else { continue }
-            let sources = watched.sources
-            let (returned, findings) = watched.detector.intervalEnded(at: now) { address in
+            let sources = cluster.sources
+            let (returned, findings) = cluster.detector.intervalEnded(at: now) { address in
                 var volume = OutlierDetector.Volume()
                 for source in (sources[address] ?? [:]).values {
                     let counts = source.tally.counts(ofIntervalBefore: deadline)
@@ -156,9 +174,9 @@ final class OutlierWatch {
                 return volume
             }
             turns += returned.map { Turn(cluster: name, address: $0) }
-            turns += findings.compactMap { turn($0, name, watched.metrics) }
-            deadlines[name] = watched.detector.nextDeadline
-            clusters[name] = watched
+            turns += findings.compactMap { turn($0, name, cluster.metrics) }
+            deadlines[name] = cluster.detector.nextDeadline
+            watched[name] = cluster
         }
         if !turns.isEmpty { turned(turns) }
         arm()

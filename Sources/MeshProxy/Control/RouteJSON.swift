@@ -150,8 +150,35 @@ extension ConfigJSON {
     private static func hashPolicy(_ policy: HashPolicy) -> JSONValue {
         let source: (String, JSONValue) =
             switch policy.source {
-            case .header(let name): ("header", ["header_name": .string(name)])
-            case .cookie(let name): ("cookie", ["name": .string(name)])
+            case .header(let name, let rewrite):
+                (
+                    "header",
+                    .message(
+                        ("header_name", .string(name)),
+                        (
+                            "regex_rewrite",
+                            rewrite.map {
+                                [
+                                    "pattern": ["regex": .string($0.pattern)],
+                                    "substitution": .string($0.substitution),
+                                ]
+                            } ?? .null
+                        ))
+                )
+            case .cookie(let cookie):
+                (
+                    "cookie",
+                    .message(
+                        ("name", .string(cookie.name)), ("ttl", optional(cookie.life)),
+                        ("path", .string(cookie.path)),
+                        (
+                            "attributes",
+                            .array(
+                                cookie.attributes.map {
+                                    ["name": .string($0.name), "value": .string($0.value)]
+                                })
+                        ))
+                )
             case .sourceIP: ("connection_properties", ["source_ip": true])
             case .queryParameter(let name): ("query_parameter", ["name": .string(name)])
             }
@@ -197,6 +224,11 @@ extension ConfigJSON {
             (
                 "retriable_status_codes",
                 .array(policy.retriableStatusCodes.map { .number(Int64($0)) })
+            ),
+            ("retriable_headers", .array(policy.retriableHeaders.map(headerMatcher))),
+            (
+                "retriable_request_headers",
+                .array(policy.retriableRequestHeaders.map(headerMatcher))
             ),
             (
                 "retry_back_off",

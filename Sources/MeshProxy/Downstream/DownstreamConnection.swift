@@ -21,9 +21,12 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
     /// The first bytes, while they may yet become either protocol's.
     private var undecided = ByteBuffer()
     private var isDirty = false
+    /// Bytes of bodies since output was last written, at least.
+    private var unflushed = 0
     private var idleTimer: LoopTimer?
     private var drainTimer: LoopTimer?
     private var isDraining = false
+    private var requestCount = 0
     private var hasEnded = false
 
     /// Who is at the other end, once TLS is up.
@@ -112,8 +115,17 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
     /// - Returns: `false` when the exchange should wait for `downstreamDrained`.
     func sendBody(_ bytes: Span<UInt8>, on id: StreamID, endStream: Bool) -> Bool {
         guard let codec, let stream else { return true }
-        let roomInside = codec.sendBody(bytes, on: id, endStream: endStream)
+        let roomInside =
+            worker.clusters.pass(
+                bytes, on: id, endStream: endStream, through: codec, to: stream
+            ) { manager.metrics.sent($0) }
+            || codec.sendBody(bytes, on: id, endStream: endStream)
         markDirty()
+        unflushed += bytes.count
+        if unflushed >= ClusterSet.burstBytes, codec.hasOutput {
+            unflushed = 0
+            worker.clusters.flush(codec, to: stream) { manager.metrics.sent($0) }
+        }
         return roomInside && stream.queuedBytes <= DownstreamConnection.writeLimit
     }
 
@@ -188,6 +200,7 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
 
     func turnEnded() {
         isDirty = false
+        unflushed = 0
         // A response that ended may have let the next pipelined request in.
         takeEvents()
         guard let codec, let stream else {
@@ -200,6 +213,10 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
             takeEvents()
             guard self.codec != nil, self.stream != nil else { return }
         }
+        if stream.queuedBytes > DownstreamConnection.mostQueued {
+            close()
+            return
+        }
         if codec.wantsInput {
             stream.resumeReading(.codecFull)
         } else {
@@ -211,6 +228,8 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
     // MARK: Inside
 
     private static let writeLimit = 256 * 1024
+    /// Bodies stop long before; only who asks for answers (PING, SETTINGS) and never reads them comes here.
+    private static let mostQueued = 64 * 1024 * 1024
 
     private func markDirty() {
         if isDirty || stream == nil { return }
@@ -227,10 +246,12 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
         limits.streamWindow = config.initialStreamWindow
         limits.connectionWindow = config.initialConnectionWindow
         let scheme: StaticString = tls == nil ? "http" : "https"
+        let workspace = worker.clusters.headWorkspace
         codec =
             http2
-            ? HTTP2Connection(role: .server, limits: limits)
-            : HTTP1Connection(role: .server, limits: limits, scheme: scheme)
+            ? HTTP2Connection(role: .server, limits: limits, workspace: workspace)
+            : HTTP1Connection(
+                role: .server, limits: limits, scheme: scheme, workspace: workspace)
         if isDraining, http2 { codec?.shutDown() }
         markDirty()
     }
@@ -248,6 +269,8 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
         while var event = codec?.nextEvent() {
             switch event {
             case .head(let id, let head, let end):
+                requestCount += 1
+                if requestCount == manager.config.maxRequestsPerConnection { drain() }
                 if isDraining, !isHTTP2 { codec?.shutDown() }
                 let exchange = worker.makeExchange()
                 exchanges.insert(exchange, at: id)

@@ -19,48 +19,57 @@ import Observability
 /// **Time.** An exchange is used again for later requests, and its timers with it: a deadline
 /// that moves forward costs one store.
 final class Exchange: UpstreamCaller {
-    private let worker: Worker
-    private var downstream: DownstreamConnection?
-    private var id: StreamID = 0
+    let worker: Worker
+    var downstream: DownstreamConnection?
+    var id: StreamID = 0
 
-    private var request = MessageHead()
+    var request = MessageHead()
     private var requestTrailers: MessageHead?
-    private var requestIsComplete = false
+    var requestIsComplete = false
     /// Body bytes for the attempt that has no connection yet, or for another attempt.
     private var replay = ByteBuffer()
     private var canReplay = true
     private var owedToDownstream = 0
     private var owedToUpstream = 0
 
-    private var route: CompiledRoute?
-    private var virtualHost: CompiledVirtualHost?
-    private var choice: ClusterChoice?
+    var route: CompiledRoute?
+    var virtualHost: CompiledVirtualHost?
+    var choice: ClusterChoice?
     private var forward: CompiledForward?
-    private var cluster: UpstreamCluster?
+    var cluster: UpstreamCluster?
     private var picked: Pick?
-    private var host: Host? { picked?.host }
+    var host: Host? { picked?.host }
     private var pool: UpstreamPool?
     private var upstream: UpstreamConnection?
     private var upstreamID: StreamID = 0
+    /// What the request asks for besides its route.
+    private var asked: RetryPlan?
     /// Made when something has failed.
     private var retry: RetryState?
     /// When the whole exchange must be over.
-    private var mustEnd = Instant.distantFuture
+    var mustEnd = Instant.distantFuture
     private var attempted: [Host] = []
     private var holdsRetryBudget = false
+    /// What the hash policies came to, for clusters that ask.
+    private var hashKey: UInt64?
+    /// Cookies made up for it, which the client is to keep.
+    private var setCookies: [String] = []
 
-    private var responseHasBegun = false
-    private var responseIsComplete = false
-    private var isFinished = true
+    var responseHasBegun = false
+    var responseIsComplete = false
+    var isFinished = true
     /// Which of the requests that this object has served in turn.
     private var life: UInt64 = 0
 
-    private var log = AccessLogRecord()
-    private var began = Instant.zero
-    private var attemptBegan = Instant.zero
+    var log = AccessLogRecord()
+    var began = Instant.zero
+    var attemptBegan = Instant.zero
     private var deadline: LoopTimer?
     private var attemptTimer: LoopTimer?
     private var idleTimer: LoopTimer?
+    /// Runs while an attempt is under way, where its policy bounds its silence.
+    private var tryIdleTimer: LoopTimer?
+    private var tryIdleLimit = Duration.zero
     /// How long neither side may be silent; zero is for ever.
     private var idleLimit = Duration.zero
 
@@ -189,9 +198,24 @@ final class Exchange: UpstreamCaller {
             return
         }
         self.cluster = cluster
+        if cluster.usesKeys, let rule = cluster.hashKey ?? forward.hashKey {
+            hashKey = rule.key(
+                for: request, remote: downstream?.remoteAddress,
+                local: downstream?.localAddress, setCookies: &setCookies)
+        }
         route.rewritePath(of: &request)
+        if request.containsAny(of: RetryPlan.internalOnly) { takeWishes() }
         if requestIsComplete { requestEnded() }
         attempt()
+    }
+
+    /// Reads what a trusted client asks for with x-envoy headers.
+    private func takeWishes() {
+        let takesExpected = downstream?.manager.config.respectsExpectedTimeout ?? false
+        guard request.containsAny(of: RetryPlan.asking) || takesExpected else { return }
+        var plan = RetryPlan(forward)
+        plan.take(from: &request, takesExpected: takesExpected)
+        asked = plan
     }
 
     /// Sends the request to an endpoint that has not been tried yet.
@@ -199,16 +223,20 @@ final class Exchange: UpstreamCaller {
         guard let cluster, !isFinished else { return }
         attemptBegan = worker.loop.now
         log.attemptCount += 1
-        switch cluster.pick(attempted: attempted, key: nil) {
+        let choice =
+            attempted.isEmpty
+            ? cluster.pick(attempted: attempted, key: hashKey)
+            : cluster.pickAgain(attempted: attempted, key: hashKey, policy: forward?.retryPolicy)
+        switch choice {
         case .none(let reason):
             noteAttempt(reason)
-            reply(.noEndpoint(reason))
+            reply(cluster.refusal(reason))
         case .host(let pick):
             picked = pick
             log.upstreamHost = pick.host.address
             let pool = cluster.pool(to: pick.host, downstreamIsHTTP2: downstream?.isHTTP2 ?? false)
             self.pool = pool
-            if pool.waitingCount >= cluster.config.circuitBreakers.maxPendingRequests {
+            if pool.refusesCallers {
                 leaseFailed(
                     UpstreamFailure(
                         transport: TransportFailure(
@@ -216,7 +244,7 @@ final class Exchange: UpstreamCaller {
                         unprocessed: true, overflow: true))
                 return
             }
-            startAttemptTimer()
+            if requestIsComplete { startAttemptTimer() }
             if let connection = pool.lease(for: self) { leased(connection) }
         }
     }
@@ -244,6 +272,7 @@ final class Exchange: UpstreamCaller {
         upstream = connection
         upstreamID = stream
         pool = nil
+        if let limit = forward?.perTryIdleTimeout, limit > .zero { startTryIdle(limit) }
         if downstream?.manager.wantsLog == true {
             log.upstreamLocalAddress = connection.localAddress
         }
@@ -289,6 +318,7 @@ final class Exchange: UpstreamCaller {
     private func failed(_ event: UpstreamFailure, _ progress: RetryState.Progress) {
         let failure = event.transport
         attemptTimer?.stop()
+        stopTryIdle()
         noteAttempt(failure.kind.word)
         if let host { attempted.append(host) }
         releaseHost(event.outcome(wasConnected: progress != .unsent))
@@ -315,7 +345,7 @@ final class Exchange: UpstreamCaller {
 
     private var retryState: RetryState {
         retry
-            ?? RetryState(policy: forward?.retryPolicy, head: request, deadline: mustEnd)
+            ?? RetryState(plan: asked ?? RetryPlan(forward), head: request, deadline: mustEnd)
     }
 
     /// - Returns: whether another attempt has been arranged.
@@ -370,10 +400,15 @@ final class Exchange: UpstreamCaller {
         guard let downstream, let cluster else { return }
         cluster.metrics.responded(head.status, took: worker.loop.now - attemptBegan)
         if cluster.detectsOutliers, let host { cluster.answered(host, head) }
-        if forward?.hasRetryPolicy == true, tryAgain(after: head, endStream: endStream) { return }
+        if forward?.hasRetryPolicy == true || asked != nil,
+            tryAgain(after: head, endStream: endStream)
+        {
+            return
+        }
 
         noteAttempt(nil)
         responseHasBegun = true
+        // Envoy's rule, too: what the client has begun to see is bound by the deadline alone.
         attemptTimer?.stop()
         replay.removeAll()
         replay.shrink()
@@ -382,6 +417,7 @@ final class Exchange: UpstreamCaller {
             &head, manager: downstream.manager, serviceTime: worker.loop.now - attemptBegan,
             date: worker.date)
         applyResponseChanges(&head)
+        for cookie in setCookies { head.append("set-cookie", cookie) }
         log.status = head.status
         if downstream.manager.wantsLog { log.response = head }
         responseIsComplete = endStream
@@ -392,8 +428,7 @@ final class Exchange: UpstreamCaller {
     /// Tries again after a response that the policy does not want.
     /// - Returns: whether this response has been dealt with.
     private func tryAgain(after head: MessageHead, endStream: Bool) -> Bool {
-        let grpc = head.string(.grpcStatus).flatMap { Int($0) }
-        let evidence = RetryState.Evidence.response(status: head.status, grpc: grpc)
+        let evidence = (asked ?? RetryPlan(forward)).evidence(of: head, at: worker.loop.wallClock)
         guard let cluster else { return false }
         var probe = retryState
         // Asked on a copy first: what is ended below can't be taken back.
@@ -452,68 +487,16 @@ final class Exchange: UpstreamCaller {
         finish()
     }
 
-    // MARK: Replies of our own
-
-    private func reply(_ error: ErrorReply) {
-        guard let downstream, !isFinished else { return }
-        log.flags.formUnion(error.flags)
-        log.details = error.details
-        log.status = error.status
-        var head = error.head(for: request)
-        ResponseHeaders.finish(
-            &head, manager: downstream.manager, serviceTime: nil, date: worker.date)
-        send(head, error.body(for: request), to: downstream)
-    }
-
-    private func respondDirectly(_ response: DirectResponse) {
-        guard let downstream else { return }
-        log.status = response.status
-        log.details = "direct_response"
-        var head = MessageHead(status: response.status)
-        if !response.body.isEmpty { head.append(.contentType, "text/plain") }
-        ResponseHeaders.finish(
-            &head, manager: downstream.manager, serviceTime: nil, date: worker.date)
-        applyResponseChanges(&head)
-        send(head, response.body, to: downstream)
-    }
-
-    private func redirect(to location: String, status: Int) {
-        guard let downstream else { return }
-        log.status = status
-        log.details = "direct_response"
-        var head = MessageHead(status: status)
-        head.append(.location, location)
-        ResponseHeaders.finish(
-            &head, manager: downstream.manager, serviceTime: nil, date: worker.date)
-        applyResponseChanges(&head)
-        send(head, [], to: downstream)
-    }
-
-    private func send(_ head: MessageHead, _ body: [UInt8], to downstream: DownstreamConnection) {
-        var head = head
-        let bodiless = head.status == 204 || head.status == 304
-        if !bodiless { head.set(.contentLength, "\(body.count)") }
-        let hasBody = !body.isEmpty && !bodiless && !request.value(.method, equals: "HEAD")
-        responseHasBegun = true
-        responseIsComplete = true
-        downstream.send(head, on: id, endStream: !hasBody)
-        if hasBody {
-            log.bytesSent += body.count
-            _ = downstream.sendBody(body.span, on: id, endStream: true)
-        }
-        if !requestIsComplete { downstream.reset(id, .noError) }
-        finish()
-    }
-
     // MARK: The end
 
-    private func finish() {
+    func finish() {
         if isFinished { return }
         isFinished = true
         life &+= 1
         deadline?.stop()
         attemptTimer?.stop()
         idleTimer?.stop()
+        stopTryIdle()
         if let upstream, !responseIsComplete { upstream.reset(upstreamID, .cancel) }
         pool?.stopWaiting(self)
         releaseHost(.neutral)
@@ -543,6 +526,7 @@ final class Exchange: UpstreamCaller {
         virtualHost = nil
         choice = nil
         forward = nil
+        asked = nil
         retry = nil
         mustEnd = .distantFuture
         request = MessageHead()
@@ -554,6 +538,8 @@ final class Exchange: UpstreamCaller {
         owedToUpstream = 0
         attempted.removeAll(keepingCapacity: true)
         holdsRetryBudget = false
+        hashKey = nil
+        if !setCookies.isEmpty { setCookies = [] }
         responseHasBegun = false
         responseIsComplete = false
         log = AccessLogRecord()
@@ -579,54 +565,6 @@ final class Exchange: UpstreamCaller {
         }
     }
 
-    /// The head as it goes to this endpoint.
-    private func finishHead(_ head: inout MessageHead, _ host: Host) {
-        guard let route else { return }
-        route.rewriteHost(of: &head, endpointHostname: host.hostname)
-        if !route.requestChanges.isEmpty || choice?.isWeighted == true {
-            route.applyRequestChanges(to: &head, choice: choice, values: formatValues(host))
-        }
-        if virtualHost?.configuration.includeAttemptCount == true {
-            head.set(.envoyAttemptCount, "\(log.attemptCount)")
-        }
-    }
-
-    private func applyResponseChanges(_ head: inout MessageHead) {
-        guard let route else { return }
-        if route.responseChanges.isEmpty, choice?.isWeighted != true { return }
-        route.applyResponseChanges(
-            to: &head, request: request, choice: choice, values: formatValues(host))
-    }
-
-    private func formatValues(_ host: Host?) -> HeaderFormatValues {
-        HeaderFormatValues(
-            downstreamRemoteAddress: downstream?.remoteAddress,
-            downstreamPeerURISAN: downstream?.tls?.uri ?? "",
-            requestedServerName: downstream?.tls?.serverName ?? "",
-            upstreamHost: host?.address, startTime: worker.loop.wallClock,
-            httpVersion: request.httpVersion)
-    }
-
-    /// Fills in what only the end of an exchange knows.
-    func complete(_ record: inout AccessLogRecord, on connection: DownstreamConnection) {
-        record.duration = worker.loop.now - began
-        record.startTime = worker.loop.wallClock - record.duration
-        record.request = request
-        record.httpVersion = request.httpVersion
-        record.routeName = route?.configuration.name ?? ""
-        record.upstreamCluster = cluster?.name ?? ""
-        record.describe(connection)
-        if record.details.isEmpty, responseHasBegun { record.details = "via_upstream" }
-    }
-
-    private func noteAttempt(_ failure: String?) {
-        guard let host, downstream?.manager.wantsLog == true else { return }
-        log.attempts.append(
-            .init(
-                locality: host.locality.region, address: host.address, reason: failure,
-                took: worker.loop.now - attemptBegan))
-    }
-
     // MARK: Time
 
     private enum AttemptTimer {
@@ -637,15 +575,27 @@ final class Exchange: UpstreamCaller {
 
     private var attemptTimerMeans = AttemptTimer.perTry
 
-    private func requestEnded() {
-        guard let forward else { return }
-        var timeout = forward.action.timeout
+    /// From the end of the request to the end of the response; zero is for ever.
+    var timeLimit: Duration {
+        guard let forward else { return .zero }
+        if let limit = asked?.timeout { return limit }
         if let cap = forward.action.maxGRPCTimeout,
             let asked = request.withValue(.grpcTimeout, { RequestHeaders.grpcTimeout($0) }) ?? nil
         {
-            timeout = cap == .zero ? asked : min(asked, cap)
+            return cap == .zero ? asked : min(asked, cap)
         }
-        guard timeout > .zero, !isFinished else { return }
+        return forward.action.timeout
+    }
+
+    var perTryTimeout: Duration? {
+        asked.map(\.perTryTimeout) ?? forward?.perTryTimeout
+    }
+
+    private func requestEnded() {
+        let timeout = timeLimit
+        if isFinished { return }
+        if upstream != nil || pool != nil { startAttemptTimer() }
+        guard timeout > .zero else { return }
         if deadline == nil {
             deadline = LoopTimer(worker.loop.timers) { [unowned self] in deadlinePassed() }
         }
@@ -656,7 +606,7 @@ final class Exchange: UpstreamCaller {
     }
 
     private func startAttemptTimer() {
-        guard let limit = forward?.perTryTimeout else { return }
+        guard let limit = perTryTimeout, !responseHasBegun else { return }
         startAttemptTimer(at: worker.loop.now + limit, .perTry)
     }
 
@@ -676,14 +626,17 @@ final class Exchange: UpstreamCaller {
             cluster?.stopWaitingForRetry(self)
             log.flags.insert(.upstreamOverflow)
             reply(.overflow("retry budget"))
-        case .perTry:
-            cluster?.metrics.perTryTimedOut()
-            noteAttempt("try-timeout")
-            if let host { attempted.append(host) }
-            releaseHost(.timedOut(wasConnected: upstream != nil))
-            dropAttempt()
-            if !tryAgain(.perTryTimeout, canReplay: canReplay) { reply(.timeout) }
+        case .perTry: tryTimedOut("try-timeout")
         }
+    }
+
+    private func tryTimedOut(_ reason: String) {
+        cluster?.metrics.perTryTimedOut()
+        noteAttempt(reason)
+        if let host { attempted.append(host) }
+        releaseHost(.timedOut(wasConnected: upstream != nil))
+        dropAttempt()
+        if !tryAgain(.perTryTimeout, canReplay: canReplay) { reply(.timeout) }
     }
 
     private func deadlinePassed() {
@@ -704,6 +657,8 @@ final class Exchange: UpstreamCaller {
     }
 
     private func dropAttempt() {
+        attemptTimer?.stop()
+        stopTryIdle()
         upstream?.reset(upstreamID, .cancel)
         upstream = nil
         pool?.stopWaiting(self)
@@ -711,11 +666,30 @@ final class Exchange: UpstreamCaller {
     }
 
     private func touchIdle() {
+        if tryIdleLimit > .zero { startTryIdle(tryIdleLimit) }
         guard downstream != nil, idleLimit > .zero else { return }
         if idleTimer == nil {
             idleTimer = LoopTimer(worker.loop.timers) { [unowned self] in idled() }
         }
         idleTimer?.start(at: worker.loop.now + idleLimit)
+    }
+
+    private func startTryIdle(_ limit: Duration) {
+        tryIdleLimit = limit
+        if tryIdleTimer == nil {
+            tryIdleTimer = LoopTimer(worker.loop.timers) { [unowned self] in tryIdled() }
+        }
+        tryIdleTimer?.start(at: worker.loop.now + limit)
+    }
+
+    private func stopTryIdle() {
+        tryIdleLimit = .zero
+        tryIdleTimer?.stop()
+    }
+
+    private func tryIdled() {
+        tryIdleLimit = .zero
+        if responseHasBegun { idled() } else { tryTimedOut("try-idle") }
     }
 
     private func idled() {
@@ -728,12 +702,5 @@ final class Exchange: UpstreamCaller {
         } else {
             reply(requestIsComplete ? .timeout : .requestTimeout)
         }
-    }
-}
-
-extension ClusterChoice {
-    fileprivate var isWeighted: Bool {
-        if case .weighted = self { return true }
-        return false
     }
 }

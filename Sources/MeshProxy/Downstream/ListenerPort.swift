@@ -25,6 +25,7 @@ final class ListenerPort: StreamAcceptor {
         self.config = config
         self.worker = worker
         metrics = worker.metrics.listener(config)
+        metrics.openConnections = worker.openConnections
         chains = []
         table = FilterChainTable([], fallback: nil)
         try build(config)
@@ -47,6 +48,7 @@ final class ListenerPort: StreamAcceptor {
 
     var addresses: [SocketAddress] { sockets.map(\.address) }
     var isInbound: Bool { config.direction == .inbound }
+    var isOutbound: Bool { config.direction == .outbound }
 
     /// Takes a new version on. The sockets stay when the addresses do.
     func update(_ config: Listener) throws(ListenerError) {

@@ -9,6 +9,12 @@ enum RequestHeaders {
         _ head: inout MessageHead, config: HTTPConnectionManager,
         connection: DownstreamConnection, random: inout SeededRandom
     ) {
+        if head.containsAny(of: RetryPlan.internalOnly),
+            !isInternal(head, config: config, connection: connection)
+        {
+            head.removeAll(of: RetryPlan.internalOnly)
+            head.remove(RetryPlan.headerNamesName)
+        }
         if config.useRemoteAddress {
             head.set(.xForwardedProto, connection.tls == nil ? "http" : "https")
             if !config.skipXFFAppend, let address = connection.remoteAddress {
@@ -28,6 +34,27 @@ enum RequestHeaders {
             worker.scratch.withBytes { head.append(.xRequestID, $0) }
         }
         clientCertificate(&head, config: config, connection: connection)
+    }
+
+    /// Envoy's rule of trust: the request came by no more than one hop, from an internal address. Whether it did
+    /// is said by the connection where `use_remote_address` is on, else by x-forwarded-for.
+    private static func isInternal(
+        _ head: borrowing MessageHead, config: HTTPConnectionManager,
+        connection: DownstreamConnection
+    ) -> Bool {
+        var source = connection.remoteAddress
+        if config.useRemoteAddress {
+            if head.contains(.xForwardedFor) { return false }
+        } else {
+            guard let text = head.string(.xForwardedFor), !text.contains(",") else { return false }
+            source = SocketAddress(ip: text.filter { $0 != " " }, port: 0)
+        }
+        switch source {
+        case .pipe: return config.trustsUnixSockets
+        case .ipv4, .ipv6:
+            return config.internalAddresses.contains { source.map($0.contains) == true }
+        case nil: return false
+        }
     }
 
     private static func appendForwardedFor(_ head: inout MessageHead, _ address: String) {
@@ -99,7 +126,7 @@ enum ResponseHeaders {
         }
     }
 
-    private static func withDecimal(_ value: Int64, _ body: (UnsafeBufferPointer<UInt8>) -> Void) {
+    static func withDecimal(_ value: Int64, _ body: (UnsafeBufferPointer<UInt8>) -> Void) {
         withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 20) { text in
             var start = 20
             var rest = max(value, 0)

@@ -17,6 +17,8 @@ final class TCPRelay {
     private var downstreamEnd: RelayEnd?
     private var upstreamEnd: RelayEnd?
     private var cluster: UpstreamCluster?
+    /// The client's address, where it decides the endpoint.
+    private let hashKey: UInt64?
     private var picked: Pick?
     private var attempted: [Host] = []
     private var firstBytes = ByteBuffer()
@@ -37,6 +39,7 @@ final class TCPRelay {
         self.manager = manager
         downstream = stream
         began = worker.loop.now
+        hashKey = manager.config.hashesSource ? traits.source.flatMap(HashKeyRule.source) : nil
         self.firstBytes.append(firstBytes)
         log.bytesReceived = firstBytes.count
         if manager.wantsLog {
@@ -70,7 +73,7 @@ final class TCPRelay {
     private func connect() {
         guard let cluster else { return }
         guard attempted.count < max(3, manager.config.maxConnectAttempts),
-            case .host(let pick) = cluster.pick(attempted: attempted, key: nil)
+            case .host(let pick) = cluster.pick(attempted: attempted, key: hashKey)
         else {
             log.flags.formUnion(
                 attempted.isEmpty

@@ -9,6 +9,9 @@ import Observability
 /// The clusters of one loop, and what their connections share: buffers, trust, health of paths.
 ///
 /// A worker has one for its traffic; the control loop has one for its control planes and probes.
+///
+/// A cluster is made when somebody asks for it first. A mesh names thousands that a sidecar never calls, and
+/// each would cost a balancer with its hosts in every loop.
 final class ClusterSet {
     let loop: any IOLoop
     let settings: Settings
@@ -16,13 +19,24 @@ final class ClusterSet {
     /// Health of the first hops, shared by every cluster that goes over them.
     let paths: PathHealth
     let pipe = TLSPipe()
+    let headWorkspace = HeadWorkspace()
+    /// Those that somebody asked for.
     private var clusters: [String: UpstreamCluster] = [:]
+    /// All that are in force, sorted by name.
+    private var configs: [Cluster] = []
+    /// What the control loop said of endpoints whose cluster is not made yet.
+    private var verdicts: [String: [SocketAddress: Verdict]] = [:]
     private(set) var secrets: [String: Secret] = [:]
     private(set) var files: [String: [UInt8]] = [:]
+    /// Pools with connections, by their first hop.
+    private var pools: [SocketAddress: [UpstreamPool]] = [:]
     private let metrics: WorkerMetrics
     /// Where evidence about endpoints goes.
     var report: (HealthEvidence) -> Void = { _ in }
     let outliers: OutlierReporter
+    /// Where news of priorities that go and come back goes.
+    var failback: (_ cluster: String, FailbackRamp.Change) -> Void = { _, _ in }
+    private(set) var evacuations: [Evacuation] = []
 
     private var plaintext = ByteBuffer()
     private var ciphertext = ByteBuffer()
@@ -37,9 +51,17 @@ final class ClusterSet {
         outliers = OutlierReporter(loop: loop)
     }
 
-    subscript(name: String) -> UpstreamCluster? { clusters[name] }
-    /// By name, so that a simulated run replays.
-    var all: [UpstreamCluster] { clusters.values.sorted { $0.name < $1.name } }
+    /// Costs a dictionary's look-up, the first time the making of the cluster.
+    subscript(name: String) -> UpstreamCluster? {
+        if let cluster = clusters[name] { return cluster }
+        return config(named: name).map(make)
+    }
+
+    /// Every cluster, made for it. By name, so that a simulated run replays.
+    var all: [UpstreamCluster] { configs.map { clusters[$0.name] ?? make($0) } }
+
+    /// Those that somebody asked for.
+    var made: [UpstreamCluster] { clusters.values.sorted { $0.name < $1.name } }
 
     /// Takes over what changed. Clusters that went drain: their open exchanges finish.
     func adopt(_ snapshot: Snapshot) {
@@ -48,20 +70,45 @@ final class ClusterSet {
             || secrets.mapValues(\.generation) != snapshot.secrets.mapValues(\.generation)
         secrets = snapshot.secrets
         files = snapshot.files
-        var next: [String: UpstreamCluster] = [:]
-        next.reserveCapacity(snapshot.clusters.count)
-        for config in snapshot.clusters {
-            if let old = clusters[config.name] {
-                old.update(config)
-                if trustChanged { old.forgetTLS() }
-                next[config.name] = old
-            } else {
-                next[config.name] = UpstreamCluster(
-                    config, set: self, metrics: metrics.cluster(config))
-            }
+        configs = snapshot.clusters
+        if !zip(configs, configs.dropFirst()).allSatisfy({ $0.name < $1.name }) {
+            configs.sort { $0.name < $1.name }
         }
-        for old in all where next[old.name] == nil { old.drain() }
-        clusters = next
+        for old in made {
+            guard let config = config(named: old.name) else {
+                clusters[old.name] = nil
+                old.drain()
+                continue
+            }
+            old.update(config)
+            if trustChanged { old.forgetTLS() }
+        }
+        if verdicts.isEmpty { return }
+        for name in verdicts.keys {
+            // An address that comes back later is as good as new.
+            let present = Set(config(named: name)?.endpoints.addresses ?? [])
+            verdicts[name] = verdicts[name]?.filter { present.contains($0.key) }
+            if verdicts[name]?.isEmpty == true { verdicts[name] = nil }
+        }
+    }
+
+    private func make(_ config: Cluster) -> UpstreamCluster {
+        let cluster = UpstreamCluster(config, set: self, metrics: metrics.cluster(config))
+        clusters[config.name] = cluster
+        if let known = verdicts.removeValue(forKey: config.name) {
+            cluster.adopt(known.map { (address: $0.key, verdict: $0.value) })
+        }
+        return cluster
+    }
+
+    private func config(named name: String) -> Cluster? {
+        var low = 0
+        var high = configs.count
+        while low < high {
+            let middle = (low + high) / 2
+            if configs[middle].name < name { low = middle + 1 } else { high = middle }
+        }
+        return low < configs.count && configs[low].name == name ? configs[low] : nil
     }
 
     /// Takes the control loop's verdicts.
@@ -69,17 +116,43 @@ final class ClusterSet {
         var byCluster: [String: [(address: SocketAddress, verdict: Verdict)]] = [:]
         for change in changes {
             switch change {
-            case .path(let address, let usable): paths.setVerdict(address, usable: usable)
+            case .path(let address, let usable):
+                paths.setVerdict(address, usable: usable)
+                if !usable { for pool in pools[address] ?? [] { pool.pathDied() } }
             case .endpoint(let cluster, let address, let verdict):
                 byCluster[cluster, default: []].append((address, verdict))
             }
         }
-        for (name, verdicts) in byCluster { clusters[name]?.adopt(verdicts) }
+        // By name: connections are closed in this order, and a simulated run must replay.
+        for (name, news) in byCluster.sorted(by: { $0.key < $1.key }) {
+            if let cluster = clusters[name] {
+                cluster.adopt(news)
+            } else if config(named: name) != nil {
+                for (address, verdict) in news {
+                    verdicts[name, default: [:]][address] = verdict == .healthy ? nil : verdict
+                }
+            }
+        }
+    }
+
+    func firstConnectionBegan(_ pool: UpstreamPool) {
+        pools[pool.host.address, default: []].append(pool)
+    }
+
+    func lastConnectionEnded(_ pool: UpstreamPool) {
+        pools[pool.host.address]?.removeAll { $0 === pool }
+        if pools[pool.host.address]?.isEmpty == true { pools[pool.host.address] = nil }
+    }
+
+    func adopt(_ evacuations: [Evacuation]) {
+        self.evacuations = evacuations
+        for cluster in clusters.values { cluster.adopt(evacuations) }
     }
 
     func drain() {
-        for cluster in all { cluster.drain() }
+        for cluster in made { cluster.drain() }
         clusters = [:]
+        configs = []
     }
 
     // MARK: Shared buffers
@@ -93,6 +166,21 @@ final class ClusterSet {
         plain.withBytes { stream.write($0.span) }
         plain.removeAll()
         plain.shrink(keeping: ClusterSet.keptBytes)
+    }
+
+    /// Sends a long part of a body past the codec's buffer, where it goes out as it is.
+    /// - Returns: whether it was sent.
+    func pass(
+        _ bytes: Span<UInt8>, on id: StreamID, endStream: Bool, through codec: any HTTPConnection,
+        to stream: any ByteStream, sent: (Int) -> Void
+    ) -> Bool {
+        guard bytes.count >= ClusterSet.longPart,
+            codec.passBody(bytes.count, on: id, endStream: endStream)
+        else { return false }
+        if codec.hasOutput { flush(codec, to: stream, sent: sent) }
+        sent(bytes.count)
+        stream.write(bytes)
+        return true
     }
 
     /// A cleared buffer for ciphertext on its way out. Calls may nest; inner ones get a fresh one.
@@ -117,5 +205,11 @@ final class ClusterSet {
         return result
     }
 
-    private static let keptBytes = 256 * 1024
+    /// Below, a copy costs less than a write of its own.
+    private static let longPart = 16 * 1024
+    /// So much of bodies is written before the turn's end: what is encoded, encrypted and sent in
+    /// one go is in the processor's cache all the way.
+    static let burstBytes = 64 * 1024
+    /// Between turns the buffers keep what a busy turn needs.
+    private static let keptBytes = 1024 * 1024
 }

@@ -43,6 +43,8 @@ final class OutlierReporter: TurnEndTask {
         self.loop = loop
     }
 
+    deinit { timer?.stop() }
+
     func opened(_ tally: OutlierTally, cluster: String, address: SocketAddress) {
         report.opened.append(.init(cluster: cluster, address: address, tally: tally))
         queue()

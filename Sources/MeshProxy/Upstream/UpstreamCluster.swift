@@ -20,6 +20,9 @@ final class UpstreamCluster {
     private let sessions = TLSSessionCache()
     /// The region that counts as near: that of the best priority.
     private var nearRegion: String?
+    /// Connections to all its endpoints, and callers that wait for one.
+    private(set) var connectionCount = 0
+    var pendingCount = 0
     /// Retries that wait for others to end, first come first served.
     private var retriesWaiting: [Exchange] = []
     /// It is gone from the configuration; exchanges that still retry keep no connection behind.
@@ -29,6 +32,9 @@ final class UpstreamCluster {
     private var reportWindow = Instant.zero
     private var reportsInWindow = 0
     private static let reportsPerWindow = 50
+
+    /// The balancing policy's own hash policies, which go before a route's.
+    private(set) var hashKey: HashKeyRule?
 
     /// How an endpoint answered, for its balancer and for health.
     enum Outcome {
@@ -56,7 +62,9 @@ final class UpstreamCluster {
         balancer = Balancer(
             configuration: config.loadBalancing, paths: set.paths, settings: set.settings,
             random: set.loop.random.split())
+        balancer.failbackChanged = { [unowned self] in failbackChanged($0) }
         adoptEndpoints()
+        if !set.evacuations.isEmpty { adopt(set.evacuations) }
     }
 
     var name: String { config.name }
@@ -72,6 +80,8 @@ final class UpstreamCluster {
         let old = self.config
         self.config = config
         breaker.limits = config.circuitBreakers
+        retries.percent = config.circuitBreakers.retryBudgetPercent
+        retries.minimum = config.circuitBreakers.retryBudgetMinimum
         if config.outlierDetection != old.outlierDetection {
             for host in balancer.hosts { host.tally = nil }
         }
@@ -99,7 +109,7 @@ final class UpstreamCluster {
     }
 
     func adopt(_ verdicts: [(address: SocketAddress, verdict: Verdict)]) {
-        balancer.setVerdicts(verdicts)
+        balancer.setVerdicts(verdicts, now: set.loop.now)
         for (address, verdict) in verdicts where verdict != .healthy {
             for host in balancer.hosts where host.address == address {
                 pools(of: host)?.closeIdle()
@@ -107,7 +117,24 @@ final class UpstreamCluster {
         }
     }
 
+    func adopt(_ evacuations: [Evacuation]) {
+        balancer.setEvacuations(evacuations, service: name)
+    }
+
+    private func failbackChanged(_ change: FailbackRamp.Change) {
+        set.failback(name, change)
+        // What is to get load again is connected to before it does.
+        guard case .holding = change.event else { return }
+        for host in balancer.hosts.lazy.filter({ $0.priority == change.priority })
+            .prefix(UpstreamCluster.warmedHosts)
+        {
+            pools(of: host)?.warm()
+        }
+    }
+    private static let warmedHosts = 16
+
     private func adoptEndpoints() {
+        hashKey = try? HashKeyRule(config.loadBalancing.hashPolicy)
         var resolved: [ResolvedEndpoint] = []
         resolved.reserveCapacity(config.endpoints.count)
         for locality in config.endpoints.localities {
@@ -122,7 +149,8 @@ final class UpstreamCluster {
         nearRegion = config.endpoints.localities.min { $0.priority < $1.priority }?.locality.region
         let update = balancer.update(
             endpoints: resolved, configuration: config.loadBalancing,
-            overprovisioningFactor: config.endpoints.overprovisioningFactor)
+            overprovisioningFactor: config.endpoints.overprovisioningFactor,
+            now: set.loop.now)
         for host in update.removed {
             pools(of: host)?.drain()
             host.attachment = nil
@@ -132,11 +160,12 @@ final class UpstreamCluster {
 
     // MARK: Outliers
 
-    var detectsOutliers: Bool { config.outlierDetection != nil }
+    var detectsOutliers: Bool { config.outlierDetection != nil || balancer.isFailingBack }
 
     /// An endpoint answered with this head.
     func answered(_ host: Host, _ head: borrowing MessageHead) {
-        observed(host, .answered(head))
+        if config.outlierDetection != nil { observed(host, .answered(head)) }
+        if head.status >= 500, balancer.isFailingBack { balancer.answeredBadly(host) }
     }
 
     /// An attempt at this endpoint came to something. Good answers are counted and no more.
@@ -176,6 +205,9 @@ final class UpstreamCluster {
 
     // MARK: Choosing
 
+    /// Whether `pick` looks at its key.
+    var usesKeys: Bool { balancer.usesKeys }
+
     /// Chooses an endpoint; give it back with `release`.
     func pick(attempted: [Host], key: UInt64?) -> Choice {
         let result = balancer.pick(
@@ -186,6 +218,13 @@ final class UpstreamCluster {
             metrics.foundNoneHealthy()
             return .none(reason.rawValue)
         }
+    }
+
+    /// What a request is answered that no endpoint is there for.
+    func refusal(_ reason: String) -> ErrorReply {
+        guard reason == NoHost.spillLimited.rawValue else { return .noEndpoint(reason) }
+        let seconds = (set.settings.spill.retryAfter.milliseconds + 999) / 1000
+        return .spillLimited(retryAfter: max(1, seconds))
     }
 
     func release(_ pick: Pick, _ outcome: Outcome) {
@@ -333,17 +372,30 @@ final class UpstreamCluster {
 
     // MARK: What pools and connections say
 
-    func connecting(_ host: Host) { metrics.connecting() }
+    func connecting(_ host: Host) {
+        connectionCount += 1
+        metrics.connecting()
+    }
 
     func connected(_ host: Host) {}
 
     func connectionClosed(_ host: Host, failure: TransportFailure?, wasConnected: Bool) {
+        connectionCount -= 1
         metrics.connectionClosed(failure?.kind, wasConnected: wasConnected)
         guard let failure else { return }
         // One event, however many waited for the connection or had a request on it.
         balancer.suspect(host, failure, now: set.loop.now)
         reportFailure(host, failure)
     }
+
+    /// A connect goes on that has taken too long for requests to wait for it.
+    func connectionIsLate(_ host: Host, _ failure: TransportFailure) {
+        balancer.suspect(host, failure, now: set.loop.now)
+        reportFailure(host, failure)
+    }
+
+    /// Whether another endpoint could take what waits for this one.
+    func hasAlternative(to host: Host) -> Bool { balancer.hasAlternative(to: host) }
 
     private func reportFailure(_ host: Host, _ failure: TransportFailure) {
         failing.insert(host.address)
@@ -373,5 +425,6 @@ private final class HostPools {
     }
 
     func drain() { for pool in pools { pool.drain() } }
+    func warm() { for pool in pools { pool.warm() } }
     func closeIdle() { for pool in pools { pool.closeIdle() } }
 }

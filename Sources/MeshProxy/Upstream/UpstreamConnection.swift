@@ -10,6 +10,10 @@ import MeshConfig
 /// collected and written once at the end of the loop's turn. While exchanges are open and the
 /// peer is silent, an HTTP/2 connection is asked with PING whether anybody is still there, since a
 /// black-holed peer sends no reset.
+///
+/// gRPC servers end connections with more than three PINGs between two of their own frames, unless five
+/// minutes lie between them. So a PING soon is for new requests; after an answer a stream that stays
+/// silent is asked about once more and then rarely, which leaves one for a request that comes later.
 final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
     private(set) var pool: UpstreamPool?
     let number: Int
@@ -18,6 +22,8 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
     private(set) var codec: (any HTTPConnection)?
     private var callers = StreamTable<any UpstreamCaller>()
     private var isDirty = false
+    /// Bytes of bodies since output was last written, at least.
+    private var unflushed = 0
     private var isDraining = false
     private var requestCount = 0
     /// An HTTP/1 exchange was given up: only a reset tells the endpoint that nobody reads on.
@@ -25,8 +31,16 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
 
     /// Guards connecting first, then idleness and liveness.
     private var timer: LoopTimer?
-    private var lastReceived: Instant
-    private var pingSent: Instant?
+    private(set) var lastReceived: Instant
+    private let began: Instant
+    private var isLate = false
+    /// A PING is under way, and this is when its answer is due.
+    private var pingDeadline: Instant?
+    private var lastPing = Instant.zero
+    /// PINGs since the peer last sent a message that came too soon for a gRPC server's liking.
+    private var hastyPings = 0
+    /// A request was sent after the last PING.
+    private var hasNewRequest = false
 
     /// Whether the pool counts it among those that can take a request.
     var isListed = false
@@ -36,9 +50,10 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
         self.pool = pool
         self.number = number
         loop = pool.loop
-        lastReceived = loop.now
+        began = loop.now
+        lastReceived = began
         timer = LoopTimer(loop.timers) { [unowned self] in timerFired() }
-        timer?.start(at: loop.now + pool.connectTimeout)
+        timer?.start(at: began + min(pool.connectPatience, pool.connectTimeout))
         stream = pool.openStream(for: self)
     }
 
@@ -59,7 +74,7 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
     /// Begins an exchange. - Returns: `nil` if the connection can take none after all.
     func send(_ head: MessageHead, endStream: Bool, for caller: any UpstreamCaller) -> StreamID? {
         guard let codec, let id = codec.sendRequest(head, endStream: endStream) else { return nil }
-        if callers.isEmpty { watchLiveness() }
+        if callers.isEmpty || !hasNewRequest { watchLiveness() }
         callers.insert(caller, at: id)
         requestCount += 1
         if let limit = pool?.maxRequestsPerConnection, limit > 0, requestCount >= limit {
@@ -73,8 +88,15 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
     /// - Returns: `false` when the caller should wait for `upstreamDrained`.
     func sendBody(_ bytes: Span<UInt8>, on id: StreamID, endStream: Bool) -> Bool {
         guard let codec, let stream else { return true }
-        let roomInside = codec.sendBody(bytes, on: id, endStream: endStream)
+        let roomInside =
+            pool?.pass(bytes, on: id, endStream: endStream, through: codec, to: stream) == true
+            || codec.sendBody(bytes, on: id, endStream: endStream)
         markDirty()
+        unflushed += bytes.count
+        if unflushed >= ClusterSet.burstBytes, codec.hasOutput {
+            unflushed = 0
+            pool?.flush(codec, to: stream)
+        }
         return roomInside && stream.queuedBytes <= UpstreamConnection.writeLimit
     }
 
@@ -102,6 +124,13 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
         codec?.reset(id, code)
         markDirty()
         settle()
+    }
+
+    /// The path was found dead from elsewhere. This connection may be well, so it is asked, and at once.
+    func pathDied() {
+        guard let codec, isHTTP2, !callers.isEmpty, let timeout = pool?.pingTimeout else { return }
+        if pingDeadline == nil, hastyPings >= UpstreamConnection.mostHastyPings { return }
+        ping(codec, answerWithin: timeout / 2)
     }
 
     /// Takes no further request and closes when the open ones are done.
@@ -132,7 +161,7 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
     func streamReceived(_ bytes: Span<UInt8>) {
         guard let codec else { return }
         lastReceived = loop.now
-        pingSent = nil
+        pingDeadline = nil
         pool?.received(bytes.count)
         codec.receive(bytes)
         takeEvents()
@@ -156,6 +185,7 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
 
     func turnEnded() {
         isDirty = false
+        unflushed = 0
         takeEvents()
         guard let codec, let stream else { return }
         if codec.hasOutput {
@@ -190,11 +220,13 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
             case .head(let id, let head, let end):
                 // The head is the caller's alone, who then changes it in place.
                 event = .pong
+                hastyPings = 0
                 let caller = ended(id, end)
                 caller?.responseHead(consume head, endStream: end)
             case .interim(let id, let head):
                 callers[id]?.responseInterim(head)
             case .body(let id, let bytes, let end):
+                hastyPings = 0
                 let caller = ended(id, end)
                 if let caller {
                     caller.responseBody(bytes, endStream: end)
@@ -214,7 +246,7 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
                 isDraining = true
                 pool?.unlist(self)
             case .pong:
-                pingSent = nil
+                pingDeadline = nil
             case .violation(let violation):
                 fail(TransportFailure(.protocolError, detail: violation.reason))
                 return
@@ -253,16 +285,16 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
             timer?.stop()
             return
         }
-        pingSent = nil
+        hasNewRequest = true
+        if !callers.isEmpty, pingDeadline != nil { return }
+        pingDeadline = nil
         timer?.start(at: loop.now + interval)
     }
 
     private func timerFired() {
         guard let pool else { return }
         guard let codec else {
-            fail(
-                TransportFailure(
-                    .connectTimeout, detail: "not connected within \(pool.connectTimeout)"))
+            notConnected(pool)
             return
         }
         if callers.isEmpty {
@@ -270,20 +302,57 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
             return
         }
         guard let interval = pool.pingInterval, let timeout = pool.pingTimeout else { return }
-        if let pingSent {
-            if loop.now - pingSent >= timeout {
-                fail(TransportFailure(.pingTimeout, detail: "no PING answer within \(timeout)"))
+        if let pingDeadline {
+            if loop.now >= pingDeadline {
+                fail(TransportFailure(.pingTimeout, detail: "no answer to PING"))
                 return
             }
-            timer?.start(at: pingSent + timeout)
-        } else if loop.now - lastReceived >= interval {
-            pingSent = loop.now
+            timer?.start(at: pingDeadline)
+            return
+        }
+        let due = nextPing(interval)
+        if loop.now >= due {
+            ping(codec, answerWithin: timeout)
+        } else {
+            timer?.start(at: due)
+        }
+    }
+
+    private func nextPing(_ interval: Duration) -> Instant {
+        let soon = lastReceived + interval
+        // What is configured is meant as it stands.
+        if pool?.cluster.config.keepAliveInterval != nil { return soon }
+        if hasNewRequest, hastyPings < UpstreamConnection.mostHastyPings { return soon }
+        if hastyPings == 0 { return lastReceived + interval * 5 }
+        return max(soon, lastPing + UpstreamConnection.rarely)
+    }
+
+    private static let mostHastyPings = 2
+    private static let rarely = Duration.seconds(310)
+
+    private func ping(_ codec: any HTTPConnection, answerWithin timeout: Duration) {
+        if pingDeadline == nil {
+            if lastPing > .zero, loop.now - lastPing < UpstreamConnection.rarely { hastyPings += 1 }
+            lastPing = loop.now
+            hasNewRequest = false
             codec.ping()
             markDirty()
-            timer?.start(at: loop.now + timeout)
-        } else {
-            timer?.start(at: lastReceived + interval)
         }
+        let deadline = min(pingDeadline ?? .distantFuture, loop.now + timeout)
+        pingDeadline = deadline
+        timer?.start(at: deadline)
+    }
+
+    private func notConnected(_ pool: UpstreamPool) {
+        let waited = loop.now - began
+        let failure = TransportFailure(.connectTimeout, detail: "not connected within \(waited)")
+        if isLate || waited >= pool.connectTimeout {
+            fail(failure)
+            return
+        }
+        isLate = true
+        timer?.start(at: began + pool.connectTimeout)
+        pool.isLate(failure, since: began)
     }
 
     /// In order: nobody waits for anything.

@@ -9,7 +9,10 @@ import MeshConfig
 ///
 /// HTTP/2: one connection carries all until its streams are used up; HTTP/1: one for each request
 /// in flight, the one used last first, so that the rest grow idle and go. A connect that fails
-/// fails all who wait: they have other endpoints to try, and this one has just said no.
+/// fails all who wait: they have other endpoints to try, and this one has just said no. One that takes
+/// as long as would do to call a connection dead, or that goes over a path which was found dead,
+/// lets them go elsewhere as well, if there is anywhere, and goes on by itself: `connect_timeout`
+/// is often 10 s, and requests should not be what waits for it.
 final class UpstreamPool {
     let cluster: UpstreamCluster
     let host: Host
@@ -37,6 +40,12 @@ final class UpstreamPool {
     var connectionCount: Int { connections.count }
     var waitingCount: Int { waiting.count }
 
+    /// Whether a caller would have to wait, and as many as the cluster allows wait already.
+    var refusesCallers: Bool {
+        if cluster.pendingCount < cluster.config.circuitBreakers.maxPendingRequests { return false }
+        return !listed.contains { $0.available > 0 }
+    }
+
     /// A connection with room, or `nil`: the caller then waits, and hears `leased` or `leaseFailed`
     /// in a later call.
     func lease(for caller: any UpstreamCaller) -> UpstreamConnection? {
@@ -45,12 +54,15 @@ final class UpstreamPool {
             unlist(connection)
         }
         waiting.append(caller)
+        cluster.pendingCount += 1
         connectIfNeeded()
         return nil
     }
 
     func stopWaiting(_ caller: any UpstreamCaller) {
+        let before = waiting.count
         waiting.removeAll { $0 === caller }
+        cluster.pendingCount -= before - waiting.count
     }
 
     /// Lets exchanges finish, those that wait for a connection too, and keeps no connection after.
@@ -66,6 +78,11 @@ final class UpstreamPool {
         }
     }
 
+    /// Makes a connection, if there is none, for requests to come.
+    func warm() {
+        if connections.isEmpty, !isClosed { connect() }
+    }
+
     /// In the order of making, so that a simulated run replays.
     private var inOrder: [UpstreamConnection] {
         connections.values.sorted { $0.number < $1.number }
@@ -74,6 +91,10 @@ final class UpstreamPool {
     // MARK: What a connection asks
 
     var connectTimeout: Duration { cluster.connectTimeout(of: host) }
+    /// How long requests wait for a connection while there are other endpoints.
+    var connectPatience: Duration {
+        cluster.set.settings.pingInterval + cluster.set.settings.pingTimeout
+    }
     var idleTimeout: Duration { cluster.config.idleTimeout }
     var maxRequestsPerConnection: Int { cluster.config.maxRequestsPerConnection }
     var pingInterval: Duration? {
@@ -116,12 +137,24 @@ final class UpstreamPool {
         case .http1: http2 = false
         case .alpn: http2 = negotiated == "h2"
         }
-        if http2 { return HTTP2Connection(role: .client, limits: limits) }
-        return HTTP1Connection(role: .client, limits: limits)
+        let workspace = cluster.set.headWorkspace
+        if http2 {
+            return HTTP2Connection(role: .client, limits: limits, workspace: workspace)
+        }
+        return HTTP1Connection(role: .client, limits: limits, workspace: workspace)
     }
 
     func flush(_ codec: any HTTPConnection, to stream: any ByteStream) {
         cluster.set.flush(codec, to: stream) { cluster.sent($0) }
+    }
+
+    func pass(
+        _ bytes: Span<UInt8>, on id: StreamID, endStream: Bool, through codec: any HTTPConnection,
+        to stream: any ByteStream
+    ) -> Bool {
+        cluster.set.pass(bytes, on: id, endStream: endStream, through: codec, to: stream) {
+            cluster.sent($0)
+        }
     }
 
     func received(_ count: Int) { cluster.received(count) }
@@ -153,6 +186,7 @@ final class UpstreamPool {
     ) {
         unlist(connection)
         connections[ObjectIdentifier(connection)] = nil
+        if connections.isEmpty { cluster.set.lastConnectionEnded(self) }
         cluster.connectionClosed(host, failure: failure, wasConnected: wasConnected)
         guard !wasConnected else {
             connectIfNeeded()
@@ -163,20 +197,42 @@ final class UpstreamPool {
             connectIfNeeded()
             return
         }
+        failWaiting(failure)
+    }
+
+    /// A connect takes long.
+    func isLate(_ failure: TransportFailure, since began: Instant) {
+        // An endpoint that answers on other connections is only slow to accept.
+        let isAlive = connections.values.contains { $0.isConnected && $0.lastReceived > began }
+        guard !isAlive, cluster.hasAlternative(to: host) else { return }
+        cluster.connectionIsLate(host, failure)
+        failWaiting(failure)
+    }
+
+    /// The control loop has called the path dead.
+    func pathDied() {
+        for connection in inOrder { connection.pathDied() }
+        guard connecting == connections.count, cluster.hasAlternative(to: host) else { return }
+        failWaiting(TransportFailure(.connectTimeout, detail: "the path was found dead"))
+    }
+
+    // MARK: Inside
+
+    private func failWaiting(_ failure: TransportFailure) {
         let failed = waiting
         waiting = []
+        cluster.pendingCount -= failed.count
         for caller in failed {
             caller.leaseFailed(
                 UpstreamFailure(transport: failure, unprocessed: true, isOfConnection: true))
         }
     }
 
-    // MARK: Inside
-
     /// - Returns: whether the connection still has room.
     private func serveWaiting(on connection: UpstreamConnection) -> Bool {
         while connection.available > 0 {
             if waiting.isEmpty { return true }
+            cluster.pendingCount -= 1
             waiting.removeFirst().leased(connection)
         }
         unlist(connection)
@@ -186,17 +242,22 @@ final class UpstreamPool {
     private func connectIfNeeded() {
         let each = version == .http1 ? 1 : 100
         while waiting.count > connecting * each {
-            // A connection that is there keeps the last place, so that nobody waits for ever.
-            if connections.count >= cluster.config.circuitBreakers.maxConnections,
+            // Envoy's rule: every endpoint may have one, so that nobody waits for ever.
+            if cluster.connectionCount >= cluster.config.circuitBreakers.maxConnections,
                 !connections.isEmpty
             {
                 return
             }
-            connecting += 1
-            connectionsMade += 1
-            let connection = UpstreamConnection(pool: self, number: connectionsMade)
-            connections[ObjectIdentifier(connection)] = connection
-            cluster.connecting(host)
+            connect()
         }
+    }
+
+    private func connect() {
+        connecting += 1
+        connectionsMade += 1
+        let connection = UpstreamConnection(pool: self, number: connectionsMade)
+        if connections.isEmpty { cluster.set.firstConnectionBegan(self) }
+        connections[ObjectIdentifier(connection)] = connection
+        cluster.connecting(host)
     }
 }

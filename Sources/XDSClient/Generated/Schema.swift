@@ -1379,12 +1379,15 @@ endpoint_picking_policy 1 - m128 -
 @envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig
 pack_trace_reason 1 - m12 -
 use_request_id_for_trace_sampling 2 - m12 -
+@envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate
+@envoy.extensions.retry.host.omit_host_metadata.v3.OmitHostMetadataConfig
+metadata_match 1 - m36 -
 @envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate
 @envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig
 update_frequency 1 - i -
 @envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer
 @envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
-common_tls_context 1 - m289 -
+common_tls_context 1 - m291 -
 sni 2 - s -
 auto_host_sni 6 - o -
 auto_sni_san_validation 7 - o -
@@ -1392,7 +1395,7 @@ allow_renegotiation 3 - o -
 max_session_keys 4 - m11 -
 enforce_rsa_key_usage 5 - m12 -
 @envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
-common_tls_context 1 - m289 -
+common_tls_context 1 - m291 -
 require_client_certificate 2 - m12 -
 require_sni 3 - m12 -
 session_ticket_keys 4 - m155 0
@@ -1413,16 +1416,16 @@ tls_certificates 2 * m154 -
 tls_certificate_sds_secret_configs 6 * m161 -
 tls_certificate_provider_instance 14 - m156 -
 custom_tls_certificate_selector 16 - m3 -
-tls_certificate_certificate_provider 9 - m290 -
-tls_certificate_certificate_provider_instance 11 - m291 -
+tls_certificate_certificate_provider 9 - m292 -
+tls_certificate_certificate_provider_instance 11 - m293 -
 validation_context 3 - m158 0
 validation_context_sds_secret_config 7 - m161 0
-combined_validation_context 8 - m292 0
-validation_context_certificate_provider 10 - m290 0
-validation_context_certificate_provider_instance 12 - m291 0
+combined_validation_context 8 - m294 0
+validation_context_certificate_provider 10 - m292 0
+validation_context_certificate_provider_instance 12 - m293 0
 alpn_protocols 4 * s -
 custom_handshaker 13 - m3 -
-key_log 15 - m288 -
+key_log 15 - m290 -
 @envoy.extensions.transport_sockets.tls.v3.CommonTlsContext.CertificateProvider
 name 1 - s -
 typed_config 2 - m3 0
@@ -1432,10 +1435,10 @@ certificate_name 2 - s -
 @envoy.extensions.transport_sockets.tls.v3.CommonTlsContext.CombinedCertificateValidationContext
 default_validation_context 1 - m158 -
 validation_context_sds_secret_config 2 - m161 -
-validation_context_certificate_provider 3 - m290 -
-validation_context_certificate_provider_instance 4 - m291 -
+validation_context_certificate_provider 3 - m292 -
+validation_context_certificate_provider_instance 4 - m293 -
 @envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig
-trust_domains 1 * m294 -
+trust_domains 1 * m296 -
 trust_bundles 2 - m41 -
 @envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig.TrustDomain
 name 1 - s -
@@ -1443,12 +1446,12 @@ trust_bundle 2 - m41 -
 @envoy.extensions.upstreams.http.v3.HttpProtocolOptions
 common_http_protocol_options 1 - m89 -
 upstream_http_protocol_options 2 - m86 -
-explicit_http_config 3 - m296 0
-use_downstream_protocol_config 4 - m297 0
-auto_config 5 - m298 0
+explicit_http_config 3 - m298 0
+use_downstream_protocol_config 4 - m299 0
+auto_config 5 - m300 0
 http_filters 6 * m254 -
 header_validation_config 7 - m3 -
-outlier_detection 8 - m299 -
+outlier_detection 8 - m301 -
 request_mirror_policies 9 * m206 -
 hash_policy 10 * m207 -
 retry_policy 11 - m217 -
@@ -1476,18 +1479,18 @@ name 1 - s -
 dynamic_parameters 2 %s s -
 @envoy.service.discovery.v3.ResourceName
 name 1 - s -
-dynamic_parameter_constraints 2 - m308 -
+dynamic_parameter_constraints 2 - m310 -
 @envoy.service.discovery.v3.ResourceError
-resource_name 1 - m302 -
-error_detail 2 - m300 -
+resource_name 1 - m304 -
+error_detail 2 - m302 -
 @envoy.service.discovery.v3.DiscoveryRequest
 version_info 1 - s -
 node 2 - m35 -
 resource_names 3 * s -
-resource_locators 7 * m301 -
+resource_locators 7 * m303 -
 type_url 4 - s -
 response_nonce 5 - s -
-error_detail 6 - m300 -
+error_detail 6 - m302 -
 @envoy.service.discovery.v3.DiscoveryResponse
 version_info 1 - s -
 resources 2 * m0 -
@@ -1495,42 +1498,42 @@ canary 3 - o -
 type_url 4 - s -
 nonce 5 - s -
 control_plane 6 - m47 -
-resource_errors 7 * m303 -
+resource_errors 7 * m305 -
 @envoy.service.discovery.v3.DeltaDiscoveryRequest
 node 1 - m35 -
 type_url 2 - s -
 resource_names_subscribe 3 * s -
 resource_names_unsubscribe 4 * s -
-resource_locators_subscribe 8 * m301 -
-resource_locators_unsubscribe 9 * m301 -
+resource_locators_subscribe 8 * m303 -
+resource_locators_unsubscribe 9 * m303 -
 initial_resource_versions 5 %s s -
 response_nonce 6 - s -
-error_detail 7 - m300 -
+error_detail 7 - m302 -
 @envoy.service.discovery.v3.DeltaDiscoveryResponse
 system_version_info 1 - s -
-resources 2 * m309 -
+resources 2 * m311 -
 type_url 4 - s -
 removed_resources 6 * s -
-removed_resource_names 8 * m302 -
+removed_resource_names 8 * m304 -
 nonce 5 - s -
 control_plane 7 - m47 -
-resource_errors 9 * m303 -
+resource_errors 9 * m305 -
 ~envoy.service.discovery.v3.DynamicParameterConstraints
 @envoy.service.discovery.v3.Resource
 name 3 - s -
-resource_name 8 - m302 -
+resource_name 8 - m304 -
 aliases 4 * s -
 version 1 - s -
 resource 2 - m0 -
 ttl 6 - m23 -
-cache_control 7 - m310 -
+cache_control 7 - m312 -
 metadata 9 - m36 -
 @envoy.service.discovery.v3.Resource.CacheControl
 do_not_cache 1 - o -
 @meshproxy.config.v1.MeshProxy
 failover_mode 1 - e41 -
 snapshot_file 2 - s -
-shrink_guard 3 - m312 -
+shrink_guard 3 - m314 -
 transport_failures_to_eject 4 - m11 -
 base_hold 5 - m23 -
 max_hold 6 - m23 -
@@ -1541,10 +1544,31 @@ control_plane_timeout 10 - m23 -
 control_plane_return_hold 11 - m23 -
 drain_time 12 - m23 -
 series_budget 13 - m11 -
+failover 20 - m315 -
+allow_admin_changes 21 - o -
+hedging 30 - m318 -
+queue_timeout 31 - m23 -
+drain_propagation_delay 32 - m23 -
 @meshproxy.config.v1.MeshProxy.ShrinkGuard
 disabled 1 - o -
 max_loss_percent 2 - m11 -
 release_after 3 - m23 -
+@meshproxy.config.v1.MeshProxy.Failover
+failback 1 - m316 -
+spill 2 - m317 -
+@meshproxy.config.v1.MeshProxy.Failover.Failback
+disabled 1 - o -
+min_hold 2 - m23 -
+max_hold 3 - m23 -
+ramp 4 - m23 -
+max_error_percent 5 - m11 -
+@meshproxy.config.v1.MeshProxy.Failover.Spill
+max_requests_per_second 1 - m11 -
+max_growth_percent 2 - m11 -
+retry_after 3 - m23 -
+@meshproxy.config.v1.MeshProxy.Hedging
+enabled 1 - o -
+min_delay 2 - m23 -
 @udpa.type.v1.TypedStruct
 type_url 1 - s -
 value 2 - m28 -

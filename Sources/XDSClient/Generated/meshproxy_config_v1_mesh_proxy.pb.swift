@@ -147,6 +147,52 @@ nonisolated struct Meshproxy_Config_V1_MeshProxy: @unchecked Sendable {
   /// Clears the value of `seriesBudget`. Subsequent reads from it will return its default value.
   mutating func clearSeriesBudget() {_uniqueStorage()._seriesBudget = nil}
 
+  var failover: Meshproxy_Config_V1_MeshProxy.Failover {
+    get {_storage._failover ?? Meshproxy_Config_V1_MeshProxy.Failover()}
+    set {_uniqueStorage()._failover = newValue}
+  }
+  /// Returns true if `failover` has been explicitly set.
+  var hasFailover: Bool {_storage._failover != nil}
+  /// Clears the value of `failover`. Subsequent reads from it will return its default value.
+  mutating func clearFailover() {_uniqueStorage()._failover = nil}
+
+  /// POST /evacuate and /evacuate/undo are taken over TCP, too. Over a unix socket they always are.
+  var allowAdminChanges: Bool {
+    get {_storage._allowAdminChanges}
+    set {_uniqueStorage()._allowAdminChanges = newValue}
+  }
+
+  var hedging: Meshproxy_Config_V1_MeshProxy.Hedging {
+    get {_storage._hedging ?? Meshproxy_Config_V1_MeshProxy.Hedging()}
+    set {_uniqueStorage()._hedging = newValue}
+  }
+  /// Returns true if `hedging` has been explicitly set.
+  var hasHedging: Bool {_storage._hedging != nil}
+  /// Clears the value of `hedging`. Subsequent reads from it will return its default value.
+  mutating func clearHedging() {_uniqueStorage()._hedging = nil}
+
+  /// How long a request waits for room where a limit of its cluster is reached, instead of being
+  /// refused at once. Not at all. Cluster metadata `meshproxy` has `queue_timeout_ms` for one cluster.
+  var queueTimeout: SwiftProtobuf.Google_Protobuf_Duration {
+    get {_storage._queueTimeout ?? SwiftProtobuf.Google_Protobuf_Duration()}
+    set {_uniqueStorage()._queueTimeout = newValue}
+  }
+  /// Returns true if `queueTimeout` has been explicitly set.
+  var hasQueueTimeout: Bool {_storage._queueTimeout != nil}
+  /// Clears the value of `queueTimeout`. Subsequent reads from it will return its default value.
+  mutating func clearQueueTimeout() {_uniqueStorage()._queueTimeout = nil}
+
+  /// How long a graceful stop goes on accepting connections while others learn of it. 5 s, and at
+  /// most half of drain_time.
+  var drainPropagationDelay: SwiftProtobuf.Google_Protobuf_Duration {
+    get {_storage._drainPropagationDelay ?? SwiftProtobuf.Google_Protobuf_Duration()}
+    set {_uniqueStorage()._drainPropagationDelay = newValue}
+  }
+  /// Returns true if `drainPropagationDelay` has been explicitly set.
+  var hasDrainPropagationDelay: Bool {_storage._drainPropagationDelay != nil}
+  /// Clears the value of `drainPropagationDelay`. Subsequent reads from it will return its default value.
+  mutating func clearDrainPropagationDelay() {_uniqueStorage()._drainPropagationDelay = nil}
+
   var unknownFields = SwiftProtobuf.UnknownStorage()
 
   nonisolated enum FailoverMode: SwiftProtobuf.Enum, Swift.CaseIterable {
@@ -223,6 +269,170 @@ nonisolated struct Meshproxy_Config_V1_MeshProxy: @unchecked Sendable {
     fileprivate var _releaseAfter: SwiftProtobuf.Google_Protobuf_Duration? = nil
   }
 
+  nonisolated struct Failover: Sendable {
+    // SwiftProtobuf.Message conformance is added in an extension below. See the
+    // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+    // methods supported on all messages.
+
+    var failback: Meshproxy_Config_V1_MeshProxy.Failover.Failback {
+      get {_failback ?? Meshproxy_Config_V1_MeshProxy.Failover.Failback()}
+      set {_failback = newValue}
+    }
+    /// Returns true if `failback` has been explicitly set.
+    var hasFailback: Bool {self._failback != nil}
+    /// Clears the value of `failback`. Subsequent reads from it will return its default value.
+    mutating func clearFailback() {self._failback = nil}
+
+    var spill: Meshproxy_Config_V1_MeshProxy.Failover.Spill {
+      get {_spill ?? Meshproxy_Config_V1_MeshProxy.Failover.Spill()}
+      set {_spill = newValue}
+    }
+    /// Returns true if `spill` has been explicitly set.
+    var hasSpill: Bool {self._spill != nil}
+    /// Clears the value of `spill`. Subsequent reads from it will return its default value.
+    mutating func clearSpill() {self._spill = nil}
+
+    var unknownFields = SwiftProtobuf.UnknownStorage()
+
+    /// How a priority that was wholly out while it had load is returned to. Partial failures follow
+    /// Envoy's formulas alone.
+    nonisolated struct Failback: Sendable {
+      // SwiftProtobuf.Message conformance is added in an extension below. See the
+      // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+      // methods supported on all messages.
+
+      var disabled: Bool = false
+
+      /// It is watched without load for as long as it was out, between these two. 1 s and 10 s.
+      var minHold: SwiftProtobuf.Google_Protobuf_Duration {
+        get {_minHold ?? SwiftProtobuf.Google_Protobuf_Duration()}
+        set {_minHold = newValue}
+      }
+      /// Returns true if `minHold` has been explicitly set.
+      var hasMinHold: Bool {self._minHold != nil}
+      /// Clears the value of `minHold`. Subsequent reads from it will return its default value.
+      mutating func clearMinHold() {self._minHold = nil}
+
+      var maxHold: SwiftProtobuf.Google_Protobuf_Duration {
+        get {_maxHold ?? SwiftProtobuf.Google_Protobuf_Duration()}
+        set {_maxHold = newValue}
+      }
+      /// Returns true if `maxHold` has been explicitly set.
+      var hasMaxHold: Bool {self._maxHold != nil}
+      /// Clears the value of `maxHold`. Subsequent reads from it will return its default value.
+      mutating func clearMaxHold() {self._maxHold = nil}
+
+      /// From 10 % of its share to all of it, after a hold of max_hold; in proportion after a
+      /// shorter one. 30 s.
+      var ramp: SwiftProtobuf.Google_Protobuf_Duration {
+        get {_ramp ?? SwiftProtobuf.Google_Protobuf_Duration()}
+        set {_ramp = newValue}
+      }
+      /// Returns true if `ramp` has been explicitly set.
+      var hasRamp: Bool {self._ramp != nil}
+      /// Clears the value of `ramp`. Subsequent reads from it will return its default value.
+      mutating func clearRamp() {self._ramp = nil}
+
+      /// Failed requests in percent above which a step is taken back. 5.
+      var maxErrorPercent: SwiftProtobuf.Google_Protobuf_UInt32Value {
+        get {_maxErrorPercent ?? SwiftProtobuf.Google_Protobuf_UInt32Value()}
+        set {_maxErrorPercent = newValue}
+      }
+      /// Returns true if `maxErrorPercent` has been explicitly set.
+      var hasMaxErrorPercent: Bool {self._maxErrorPercent != nil}
+      /// Clears the value of `maxErrorPercent`. Subsequent reads from it will return its default value.
+      mutating func clearMaxErrorPercent() {self._maxErrorPercent = nil}
+
+      var unknownFields = SwiftProtobuf.UnknownStorage()
+
+      init() {}
+
+      fileprivate var _minHold: SwiftProtobuf.Google_Protobuf_Duration? = nil
+      fileprivate var _maxHold: SwiftProtobuf.Google_Protobuf_Duration? = nil
+      fileprivate var _ramp: SwiftProtobuf.Google_Protobuf_Duration? = nil
+      fileprivate var _maxErrorPercent: SwiftProtobuf.Google_Protobuf_UInt32Value? = nil
+    }
+
+    /// What a surviving locality may be given while another one is out; the rest is answered by 503
+    /// with Retry-After. Nothing is limited unless one of the first two is set.
+    nonisolated struct Spill: Sendable {
+      // SwiftProtobuf.Message conformance is added in an extension below. See the
+      // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+      // methods supported on all messages.
+
+      /// Requests for each second that a locality of a worse priority may take.
+      var maxRequestsPerSecond: SwiftProtobuf.Google_Protobuf_UInt32Value {
+        get {_maxRequestsPerSecond ?? SwiftProtobuf.Google_Protobuf_UInt32Value()}
+        set {_maxRequestsPerSecond = newValue}
+      }
+      /// Returns true if `maxRequestsPerSecond` has been explicitly set.
+      var hasMaxRequestsPerSecond: Bool {self._maxRequestsPerSecond != nil}
+      /// Clears the value of `maxRequestsPerSecond`. Subsequent reads from it will return its default value.
+      mutating func clearMaxRequestsPerSecond() {self._maxRequestsPerSecond = nil}
+
+      /// Percent of what the locality took before: 200 is twice as much. Says nothing of one that
+      /// took nothing.
+      var maxGrowthPercent: SwiftProtobuf.Google_Protobuf_UInt32Value {
+        get {_maxGrowthPercent ?? SwiftProtobuf.Google_Protobuf_UInt32Value()}
+        set {_maxGrowthPercent = newValue}
+      }
+      /// Returns true if `maxGrowthPercent` has been explicitly set.
+      var hasMaxGrowthPercent: Bool {self._maxGrowthPercent != nil}
+      /// Clears the value of `maxGrowthPercent`. Subsequent reads from it will return its default value.
+      mutating func clearMaxGrowthPercent() {self._maxGrowthPercent = nil}
+
+      /// 1 s.
+      var retryAfter: SwiftProtobuf.Google_Protobuf_Duration {
+        get {_retryAfter ?? SwiftProtobuf.Google_Protobuf_Duration()}
+        set {_retryAfter = newValue}
+      }
+      /// Returns true if `retryAfter` has been explicitly set.
+      var hasRetryAfter: Bool {self._retryAfter != nil}
+      /// Clears the value of `retryAfter`. Subsequent reads from it will return its default value.
+      mutating func clearRetryAfter() {self._retryAfter = nil}
+
+      var unknownFields = SwiftProtobuf.UnknownStorage()
+
+      init() {}
+
+      fileprivate var _maxRequestsPerSecond: SwiftProtobuf.Google_Protobuf_UInt32Value? = nil
+      fileprivate var _maxGrowthPercent: SwiftProtobuf.Google_Protobuf_UInt32Value? = nil
+      fileprivate var _retryAfter: SwiftProtobuf.Google_Protobuf_Duration? = nil
+    }
+
+    init() {}
+
+    fileprivate var _failback: Meshproxy_Config_V1_MeshProxy.Failover.Failback? = nil
+    fileprivate var _spill: Meshproxy_Config_V1_MeshProxy.Failover.Spill? = nil
+  }
+
+  /// A second copy of a request that takes longer than most is sent to another failure domain, and
+  /// the first answer counts. Safe methods only, inside the cluster's retry budget.
+  nonisolated struct Hedging: Sendable {
+    // SwiftProtobuf.Message conformance is added in an extension below. See the
+    // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+    // methods supported on all messages.
+
+    /// Off unless set.
+    var enabled: Bool = false
+
+    /// How soon after sending the first copy at the earliest. 5 ms.
+    var minDelay: SwiftProtobuf.Google_Protobuf_Duration {
+      get {_minDelay ?? SwiftProtobuf.Google_Protobuf_Duration()}
+      set {_minDelay = newValue}
+    }
+    /// Returns true if `minDelay` has been explicitly set.
+    var hasMinDelay: Bool {self._minDelay != nil}
+    /// Clears the value of `minDelay`. Subsequent reads from it will return its default value.
+    mutating func clearMinDelay() {self._minDelay = nil}
+
+    var unknownFields = SwiftProtobuf.UnknownStorage()
+
+    init() {}
+
+    fileprivate var _minDelay: SwiftProtobuf.Google_Protobuf_Duration? = nil
+  }
+
   init() {}
 
   fileprivate var _storage = _StorageClass.defaultInstance
@@ -234,7 +444,7 @@ fileprivate nonisolated let _protobuf_package = "meshproxy.config.v1"
 
 nonisolated extension Meshproxy_Config_V1_MeshProxy: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   static let protoMessageName: String = _protobuf_package + ".MeshProxy"
-  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}failover_mode\0\u{3}snapshot_file\0\u{3}shrink_guard\0\u{3}transport_failures_to_eject\0\u{3}base_hold\0\u{3}max_hold\0\u{3}remote_connect_timeout\0\u{3}ping_interval\0\u{3}ping_timeout\0\u{3}control_plane_timeout\0\u{3}control_plane_return_hold\0\u{3}drain_time\0\u{3}series_budget\0")
+  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}failover_mode\0\u{3}snapshot_file\0\u{3}shrink_guard\0\u{3}transport_failures_to_eject\0\u{3}base_hold\0\u{3}max_hold\0\u{3}remote_connect_timeout\0\u{3}ping_interval\0\u{3}ping_timeout\0\u{3}control_plane_timeout\0\u{3}control_plane_return_hold\0\u{3}drain_time\0\u{3}series_budget\0\u{2}\u{7}failover\0\u{3}allow_admin_changes\0\u{2}\u{9}hedging\0\u{3}queue_timeout\0\u{3}drain_propagation_delay\0")
 
   fileprivate class _StorageClass {
     var _failoverMode: Meshproxy_Config_V1_MeshProxy.FailoverMode = .spill
@@ -250,6 +460,11 @@ nonisolated extension Meshproxy_Config_V1_MeshProxy: SwiftProtobuf.Message, Swif
     var _controlPlaneReturnHold: SwiftProtobuf.Google_Protobuf_Duration? = nil
     var _drainTime: SwiftProtobuf.Google_Protobuf_Duration? = nil
     var _seriesBudget: SwiftProtobuf.Google_Protobuf_UInt32Value? = nil
+    var _failover: Meshproxy_Config_V1_MeshProxy.Failover? = nil
+    var _allowAdminChanges: Bool = false
+    var _hedging: Meshproxy_Config_V1_MeshProxy.Hedging? = nil
+    var _queueTimeout: SwiftProtobuf.Google_Protobuf_Duration? = nil
+    var _drainPropagationDelay: SwiftProtobuf.Google_Protobuf_Duration? = nil
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -273,6 +488,11 @@ nonisolated extension Meshproxy_Config_V1_MeshProxy: SwiftProtobuf.Message, Swif
       _controlPlaneReturnHold = source._controlPlaneReturnHold
       _drainTime = source._drainTime
       _seriesBudget = source._seriesBudget
+      _failover = source._failover
+      _allowAdminChanges = source._allowAdminChanges
+      _hedging = source._hedging
+      _queueTimeout = source._queueTimeout
+      _drainPropagationDelay = source._drainPropagationDelay
     }
   }
 
@@ -304,6 +524,11 @@ nonisolated extension Meshproxy_Config_V1_MeshProxy: SwiftProtobuf.Message, Swif
         case 11: try { try decoder.decodeSingularMessageField(value: &_storage._controlPlaneReturnHold) }()
         case 12: try { try decoder.decodeSingularMessageField(value: &_storage._drainTime) }()
         case 13: try { try decoder.decodeSingularMessageField(value: &_storage._seriesBudget) }()
+        case 20: try { try decoder.decodeSingularMessageField(value: &_storage._failover) }()
+        case 21: try { try decoder.decodeSingularBoolField(value: &_storage._allowAdminChanges) }()
+        case 30: try { try decoder.decodeSingularMessageField(value: &_storage._hedging) }()
+        case 31: try { try decoder.decodeSingularMessageField(value: &_storage._queueTimeout) }()
+        case 32: try { try decoder.decodeSingularMessageField(value: &_storage._drainPropagationDelay) }()
         default: break
         }
       }
@@ -355,6 +580,21 @@ nonisolated extension Meshproxy_Config_V1_MeshProxy: SwiftProtobuf.Message, Swif
       try { if let v = _storage._seriesBudget {
         try visitor.visitSingularMessageField(value: v, fieldNumber: 13)
       } }()
+      try { if let v = _storage._failover {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 20)
+      } }()
+      if _storage._allowAdminChanges != false {
+        try visitor.visitSingularBoolField(value: _storage._allowAdminChanges, fieldNumber: 21)
+      }
+      try { if let v = _storage._hedging {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 30)
+      } }()
+      try { if let v = _storage._queueTimeout {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 31)
+      } }()
+      try { if let v = _storage._drainPropagationDelay {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 32)
+      } }()
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -377,6 +617,11 @@ nonisolated extension Meshproxy_Config_V1_MeshProxy: SwiftProtobuf.Message, Swif
         if _storage._controlPlaneReturnHold != rhs_storage._controlPlaneReturnHold {return false}
         if _storage._drainTime != rhs_storage._drainTime {return false}
         if _storage._seriesBudget != rhs_storage._seriesBudget {return false}
+        if _storage._failover != rhs_storage._failover {return false}
+        if _storage._allowAdminChanges != rhs_storage._allowAdminChanges {return false}
+        if _storage._hedging != rhs_storage._hedging {return false}
+        if _storage._queueTimeout != rhs_storage._queueTimeout {return false}
+        if _storage._drainPropagationDelay != rhs_storage._drainPropagationDelay {return false}
         return true
       }
       if !storagesAreEqual {return false}
@@ -429,6 +674,182 @@ nonisolated extension Meshproxy_Config_V1_MeshProxy.ShrinkGuard: SwiftProtobuf.M
     if lhs.disabled != rhs.disabled {return false}
     if lhs._maxLossPercent != rhs._maxLossPercent {return false}
     if lhs._releaseAfter != rhs._releaseAfter {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Meshproxy_Config_V1_MeshProxy.Failover: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  static let protoMessageName: String = Meshproxy_Config_V1_MeshProxy.protoMessageName + ".Failover"
+  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}failback\0\u{1}spill\0")
+
+  mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._failback) }()
+      case 2: try { try decoder.decodeSingularMessageField(value: &self._spill) }()
+      default: break
+      }
+    }
+  }
+
+  func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._failback {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    try { if let v = self._spill {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  static func ==(lhs: Meshproxy_Config_V1_MeshProxy.Failover, rhs: Meshproxy_Config_V1_MeshProxy.Failover) -> Bool {
+    if lhs._failback != rhs._failback {return false}
+    if lhs._spill != rhs._spill {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Meshproxy_Config_V1_MeshProxy.Failover.Failback: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  static let protoMessageName: String = Meshproxy_Config_V1_MeshProxy.Failover.protoMessageName + ".Failback"
+  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}disabled\0\u{3}min_hold\0\u{3}max_hold\0\u{1}ramp\0\u{3}max_error_percent\0")
+
+  mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularBoolField(value: &self.disabled) }()
+      case 2: try { try decoder.decodeSingularMessageField(value: &self._minHold) }()
+      case 3: try { try decoder.decodeSingularMessageField(value: &self._maxHold) }()
+      case 4: try { try decoder.decodeSingularMessageField(value: &self._ramp) }()
+      case 5: try { try decoder.decodeSingularMessageField(value: &self._maxErrorPercent) }()
+      default: break
+      }
+    }
+  }
+
+  func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if self.disabled != false {
+      try visitor.visitSingularBoolField(value: self.disabled, fieldNumber: 1)
+    }
+    try { if let v = self._minHold {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
+    } }()
+    try { if let v = self._maxHold {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 3)
+    } }()
+    try { if let v = self._ramp {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
+    } }()
+    try { if let v = self._maxErrorPercent {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 5)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  static func ==(lhs: Meshproxy_Config_V1_MeshProxy.Failover.Failback, rhs: Meshproxy_Config_V1_MeshProxy.Failover.Failback) -> Bool {
+    if lhs.disabled != rhs.disabled {return false}
+    if lhs._minHold != rhs._minHold {return false}
+    if lhs._maxHold != rhs._maxHold {return false}
+    if lhs._ramp != rhs._ramp {return false}
+    if lhs._maxErrorPercent != rhs._maxErrorPercent {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Meshproxy_Config_V1_MeshProxy.Failover.Spill: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  static let protoMessageName: String = Meshproxy_Config_V1_MeshProxy.Failover.protoMessageName + ".Spill"
+  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}max_requests_per_second\0\u{3}max_growth_percent\0\u{3}retry_after\0")
+
+  mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._maxRequestsPerSecond) }()
+      case 2: try { try decoder.decodeSingularMessageField(value: &self._maxGrowthPercent) }()
+      case 3: try { try decoder.decodeSingularMessageField(value: &self._retryAfter) }()
+      default: break
+      }
+    }
+  }
+
+  func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._maxRequestsPerSecond {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    try { if let v = self._maxGrowthPercent {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
+    } }()
+    try { if let v = self._retryAfter {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 3)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  static func ==(lhs: Meshproxy_Config_V1_MeshProxy.Failover.Spill, rhs: Meshproxy_Config_V1_MeshProxy.Failover.Spill) -> Bool {
+    if lhs._maxRequestsPerSecond != rhs._maxRequestsPerSecond {return false}
+    if lhs._maxGrowthPercent != rhs._maxGrowthPercent {return false}
+    if lhs._retryAfter != rhs._retryAfter {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Meshproxy_Config_V1_MeshProxy.Hedging: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  static let protoMessageName: String = Meshproxy_Config_V1_MeshProxy.protoMessageName + ".Hedging"
+  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}enabled\0\u{3}min_delay\0")
+
+  mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularBoolField(value: &self.enabled) }()
+      case 2: try { try decoder.decodeSingularMessageField(value: &self._minDelay) }()
+      default: break
+      }
+    }
+  }
+
+  func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if self.enabled != false {
+      try visitor.visitSingularBoolField(value: self.enabled, fieldNumber: 1)
+    }
+    try { if let v = self._minDelay {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  static func ==(lhs: Meshproxy_Config_V1_MeshProxy.Hedging, rhs: Meshproxy_Config_V1_MeshProxy.Hedging) -> Bool {
+    if lhs.enabled != rhs.enabled {return false}
+    if lhs._minDelay != rhs._minDelay {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

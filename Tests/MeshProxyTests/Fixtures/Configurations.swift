@@ -78,6 +78,17 @@ extension Route {
 }
 
 extension RetryPolicy {
+    /// What Istio gives to every route that says nothing.
+    static var ofIstio: RetryPolicy {
+        var policy = RetryPolicy.on(
+            [
+                .connectFailure, .refusedStream, .grpcUnavailable, .grpcCancelled,
+                .retriableStatusCodes,
+            ], times: 2)
+        policy.retriableStatusCodes = [503]
+        return policy
+    }
+
     static func on(
         _ conditions: Conditions, times: Int = 1, perTry: Duration? = nil
     ) -> RetryPolicy {

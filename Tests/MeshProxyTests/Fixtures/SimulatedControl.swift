@@ -1,5 +1,6 @@
 import EventLoop
 import HTTPCodec
+import LoadBalancer
 import MeshBase
 import MeshConfig
 import MeshSimulation
@@ -145,6 +146,7 @@ private final class PlaneCall: GRPCCallOwner {
 /// A real control loop and real workers on one simulated host, each on its own loop. The first worker
 /// listens at port 8080, each further one at the next, so that a test can choose.
 final class ControlledProxy {
+    let host: SimulatedHost
     let address: SocketAddress
     let files = DictionaryFiles()
     private(set) var workers: [Worker] = []
@@ -152,11 +154,13 @@ final class ControlledProxy {
     let hub = MetricsHub()
     /// What workers told the control loop of answers.
     private(set) var outlierReports = 0
-    /// Verdicts that the control loop gave to the first worker.
+    /// How often the control loop gave verdicts to the first worker, and which, in order.
     private(set) var verdicts = 0
+    private(set) var changes: [HealthModel.Change] = []
     private(set) var problems: [String] = []
 
     init(_ name: String, host: SimulatedHost, bootstrap: Bootstrap, workers count: Int = 1) {
+        self.host = host
         address = host.addresses[0].with(port: 8080)
         let controlLoop = host.makeLoop("\(name) control")
         let toControl: (WorkerReport) -> Void = controlLoop.outlet { [unowned self] report in
@@ -173,7 +177,10 @@ final class ControlledProxy {
                     metrics: hub.makeWorker(), sharesPorts: false, send: toControl))
             orders.append(
                 loop.outlet { [unowned self] order in
-                    if index == 0, case .health = order { verdicts += 1 }
+                    if index == 0, case .health(let changes) = order {
+                        verdicts += 1
+                        self.changes += changes
+                    }
                     if index < workers.count {
                         workers[index].received(ControlledProxy.at(UInt16(index), order))
                     }
@@ -218,6 +225,13 @@ final class ControlledProxy {
 
     var isRunning: Bool { control != nil }
 
+    /// First hops that were called dead, in order, once for each time.
+    var deadPaths: [SocketAddress] {
+        changes.compactMap { change in
+            if case .path(let address, usable: false) = change { address } else { nil }
+        }
+    }
+
     func close() { control.quit() }
 
     func forget() {
@@ -249,6 +263,31 @@ extension SimulatedMesh {
         let proxy = ControlledProxy(
             "proxy", host: makeHost("proxy"), bootstrap: bootstrap, workers: workers)
         controlled.append(proxy)
+        return proxy
+    }
+
+    /// A proxy with a control loop and a configuration from a file.
+    func controlledProxy(
+        clusters: [Cluster], routes: [Route]? = nil, settings: Settings = Settings(),
+        outboundPort: UInt16? = nil, manager: (inout HTTPConnectionManager) -> Void = { _ in }
+    ) -> ControlledProxy {
+        let host = makeHost("proxy")
+        var snapshot = SimulatedMesh.httpSnapshot(
+            clusters: clusters.sorted { $0.name < $1.name }, routes: routes, manager: manager)
+        snapshot.listeners[0].address = host.addresses[0].with(port: 8080)
+        if let outboundPort {
+            var outbound = snapshot.listeners[0]
+            outbound.name = "outbound"
+            outbound.direction = .outbound
+            outbound.address = host.addresses[0].with(port: outboundPort)
+            snapshot.listeners.append(outbound)
+        }
+        let proxy = ControlledProxy(
+            "proxy", host: host,
+            bootstrap: Bootstrap(
+                node: Node(id: "proxy"), staticResources: snapshot, settings: settings))
+        controlled.append(proxy)
+        run(for: .milliseconds(10))
         return proxy
     }
 

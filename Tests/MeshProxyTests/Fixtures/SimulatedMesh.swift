@@ -73,6 +73,23 @@ final class SimulatedMesh {
         return server
     }
 
+    /// Many servers on one host, each on a port of its own: a whole cluster, cheaper to simulate.
+    func upstreams(
+        _ name: String, count: Int, _ speaks: WireProtocol = .http2,
+        _ answer: @escaping (ReceivedRequest) -> Answer = { _ in .reply(200, "ok") }
+    ) -> [ScriptedServer] {
+        let host = makeHost(name)
+        let loop = host.makeLoop(name)
+        let made = (0..<count).map { number in
+            ScriptedServer(
+                name: "\(name)\(number)", host: host, loop: loop,
+                address: address(of: host, 8000 + UInt16(number)), speaks: speaks,
+                locality: Locality(region: "east", zone: "1"), priority: 0, answer: answer)
+        }
+        servers += made
+        return made
+    }
+
     /// A server of another region, at priority 1.
     func remote(
         _ name: String, _ speaks: WireProtocol = .http1,
@@ -314,6 +331,7 @@ final class SimulatedProxy {
                 if case .failed(_, _, let failure) = evidence { failure.kind } else { nil }
             }
         }
+        var failbacks: [FailbackRamp.Change] = []
         var problems: [String] = []
         var adopted: UInt64 = 0
         var openWork = 0
@@ -336,7 +354,8 @@ final class SimulatedProxy {
                 reports.problems += problems
             case .evidence(let evidence): reports.evidence.append(evidence)
             case .outliers: break
-            case .openWork(_, let count): reports.openWork = count
+            case .failback(_, _, let change): reports.failbacks.append(change)
+            case .openWork(_, let work): reports.openWork = work.values.reduce(0, +)
             case .closed: reports.isClosed = true
             }
         }
@@ -394,14 +413,14 @@ final class SimulatedProxy {
 
     func checkInvariants() {
         guard let worker else { return }
-        for cluster in worker.clusters.all { balancer(cluster)?.checkInvariants() }
+        for cluster in worker.clusters.made { balancer(cluster)?.checkInvariants() }
     }
 
     /// What should not be there when nobody asks for anything any more.
     func leftovers() -> [String] {
         var left: [String] = []
         if worker.openWork != 0 { left.append("\(name): \(worker.openWork) open exchanges") }
-        for cluster in worker.clusters.all {
+        for cluster in worker.clusters.made {
             for host in cluster.hosts where host.activeRequests != 0 {
                 left.append("\(name): \(host.activeRequests) requests on \(host.address)")
             }
@@ -409,6 +428,9 @@ final class SimulatedProxy {
                 count != 0
             {
                 left.append("\(name): \(count) requests counted in \(cluster.name)")
+            }
+            if cluster.pendingCount != 0 {
+                left.append("\(name): \(cluster.pendingCount) wait in \(cluster.name)")
             }
         }
         return left

@@ -1,0 +1,245 @@
+import LoadBalancer
+import MeshBase
+import MeshConfig
+
+/// One service of a `MeshSimulator`: its balancer, its requests, and what became of them.
+final class SimulatedService {
+    private let cluster: Cluster
+    private let traffic: FaultTimeline.Traffic
+    private let timeline: FaultTimeline
+    private let settings: Settings
+    private let retryPolicy: RetryPolicy?
+    private let timeout: Duration
+    private let home: String
+    private let balancer: Balancer
+    private var random: SeededRandom
+    private var budget: RetryBudget
+    private var active = 0
+    private var report: SimulationReport.Service
+    private var evacuations: [Int: Evacuation] = [:]
+    private var now = Instant.zero
+    private static let answerTime = Duration.milliseconds(2)
+    private static let roundTrip = Duration.milliseconds(1)
+
+    init(
+        _ cluster: Cluster, _ traffic: FaultTimeline.Traffic, _ bootstrap: Bootstrap,
+        _ timeline: FaultTimeline, paths: PathHealth, random: SeededRandom
+    ) {
+        var random = random
+        self.cluster = cluster
+        self.traffic = traffic
+        self.timeline = timeline
+        settings = bootstrap.settings
+        (retryPolicy, timeout) = SimulatedService.route(to: cluster.name, bootstrap)
+        let near = cluster.endpoints.localities.min { $0.priority < $1.priority }?.locality.region
+        let own = bootstrap.node.locality.region
+        home = own.isEmpty ? near ?? "" : own
+        balancer = Balancer(
+            configuration: cluster.loadBalancing, paths: paths, settings: bootstrap.settings,
+            random: random.split())
+        self.random = random
+        budget = RetryBudget(cluster.circuitBreakers)
+        var marks: Set<Instant> = [.zero, .zero + timeline.length]
+        for entry in timeline.entries {
+            marks.insert(min(entry.from, .zero + timeline.length))
+            marks.insert(min(entry.until, .zero + timeline.length))
+        }
+        report = SimulationReport.Service(
+            name: cluster.name, perSecond: traffic.perSecond, home: home, marks: marks.sorted(),
+            faults: timeline.entries.filter { entry in
+                entry.scope.service == nil || entry.scope.service == cluster.name
+            })
+        balancer.failbackChanged = { [unowned self] in report.note($0, at: now) }
+        adoptEndpoints()
+    }
+
+    /// The first route that leads there says how it is retried.
+    private static func route(
+        to name: String, _ bootstrap: Bootstrap
+    ) -> (RetryPolicy?, Duration) {
+        let snapshot = bootstrap.staticResources
+        let tables = snapshot.routes.sorted { $0.key < $1.key }.map(\.value)
+        for host in tables.flatMap(\.virtualHosts) {
+            for route in host.routes {
+                guard case .forward(let action) = route.action, case .cluster(name) = action.target
+                else { continue }
+                let timeout = action.timeout > .zero ? action.timeout : .seconds(3600)
+                return (action.retryPolicy ?? host.retryPolicy, timeout)
+            }
+        }
+        return (nil, .seconds(15))
+    }
+
+    /// When the timeline changes something.
+    func plan() -> [Instant] { report.marks.filter { $0 > .zero } + [.zero] }
+
+    func received(_ event: SimulationQueue.Event, _ queue: inout SimulationQueue) {
+        now = event.time
+        switch event.what {
+        case .tick:
+            adoptEndpoints()
+            adoptEvacuations()
+        case .arrival:
+            let next = now + .nanoseconds(1_000_000_000 / Int64(traffic.perSecond))
+            if next < .zero + timeline.length {
+                queue.add(next, service: event.service, .arrival)
+            }
+            active += 1
+            var head = MessageHead()
+            head.append(.method, "GET")
+            let retry = RetryState(
+                plan: RetryPlan(policy: retryPolicy), head: head, deadline: now + timeout)
+            attempt(SimulatedRequest(began: now, retry: retry), event.service, &queue)
+        case .attempt(let request): attempt(request, event.service, &queue)
+        case .ended(let request): ended(request, event.service, &queue)
+        }
+    }
+
+    private func attempt(
+        _ request: SimulatedRequest, _ service: Int, _ queue: inout SimulationQueue
+    ) {
+        switch balancer.pick(PickContext(now: now, attempted: request.attempted)) {
+        case .none(.spillLimited): finish(request, .shed)
+        case .none: finish(request, .failed)
+        case .host(let pick):
+            request.pick = pick
+            var took = SimulatedService.answerTime
+            request.result = meets(pick.host, &took)
+            let left = request.retry.deadline - now
+            if took > left {
+                took = left
+                request.result = .outOfTime
+            }
+            queue.add(now + took, service: service, .ended(request))
+        }
+    }
+
+    /// What a request to this host meets now, and how long it takes.
+    private func meets(_ host: Host, _ took: inout Duration) -> SimulatedRequest.Result {
+        var result = SimulatedRequest.Result.answered(200)
+        for entry in timeline.entries where isMet(entry, host) {
+            switch entry.fault {
+            case .refuse:
+                took = SimulatedService.roundTrip
+                result = .failed(.connectRefused, .unsent)
+            case .blackhole:
+                let isRemote = host.priority > 0 || host.locality.region != home
+                took =
+                    isRemote
+                    ? min(cluster.connectTimeout, settings.remoteConnectTimeout)
+                    : cluster.connectTimeout
+                result = .failed(.connectTimeout, .unsent)
+            case .reset:
+                result = .failed(.reset, .sent)
+            case .status(let status): result = .answered(status)
+            case .slow(let more): took = took + more
+            case .empty, .evacuate: break
+            }
+        }
+        return result
+    }
+
+    private func isMet(_ entry: FaultTimeline.Entry, _ host: Host) -> Bool {
+        entry.from <= now && now < entry.until
+            && entry.scope.matches(
+                service: cluster.name, host.endpoint, at: host.address, in: host.locality)
+    }
+
+    private func ended(
+        _ request: SimulatedRequest, _ service: Int, _ queue: inout SimulationQueue
+    ) {
+        if request.holdsBudget {
+            budget.ended()
+            request.holdsBudget = false
+        }
+        guard let pick = request.pick else { return }
+        let evidence: RetryState.Evidence
+        switch request.result {
+        case .answered(let status):
+            if status >= 500, balancer.isFailingBack { balancer.answeredBadly(pick.host) }
+            balancer.release(pick, .answered, now: now)
+            if status < 500 {
+                finish(request, .answered)
+                return
+            }
+            evidence = .response(status: status, grpc: nil)
+        case .outOfTime:
+            // It says nothing of the connection.
+            balancer.release(pick, .abandoned, now: now)
+            finish(request, .failed)
+            return
+        case .failed(let kind, let progress):
+            balancer.release(pick, .failed(TransportFailure(kind)), now: now)
+            evidence = .transport(kind, progress)
+        }
+        request.attempted.append(pick.host)
+        var tookPlace = false
+        let decision = request.retry.decide(
+            evidence, now: now, canReplay: true, random: &random
+        ) {
+            tookPlace = budget.begin(activeRequests: active)
+            return tookPlace
+        }
+        request.holdsBudget = tookPlace
+        switch decision {
+        case .retry(let at):
+            report.retries += 1
+            queue.add(at, service: service, .attempt(request))
+        case .giveUp:
+            if request.holdsBudget { budget.ended() }
+            request.holdsBudget = false
+            finish(request, .failed)
+        }
+    }
+
+    private func finish(_ request: SimulatedRequest, _ end: SimulationReport.End) {
+        active -= 1
+        let host = end == .answered ? request.pick?.host : nil
+        report.ended(
+            end, began: request.began, at: now, by: host?.locality,
+            retried: request.retry.retries > 0,
+            bytes: traffic.bytes)
+    }
+
+    private func adoptEndpoints() {
+        var resolved: [ResolvedEndpoint] = []
+        for locality in cluster.endpoints.localities {
+            for endpoint in locality.endpoints {
+                guard case .address(let address) = endpoint.target else { continue }
+                let isGone = timeline.entries.contains { entry in
+                    entry.fault == .empty && entry.from <= now && now < entry.until
+                        && entry.scope.matches(
+                            service: cluster.name, endpoint, at: address, in: locality.locality)
+                }
+                if isGone { continue }
+                resolved.append(
+                    ResolvedEndpoint(
+                        endpoint: endpoint, address: address, priority: locality.priority,
+                        locality: locality.locality, localityWeight: locality.weight))
+            }
+        }
+        _ = balancer.update(
+            endpoints: resolved, overprovisioningFactor: cluster.endpoints.overprovisioningFactor)
+    }
+
+    private func adoptEvacuations() {
+        for (index, entry) in timeline.entries.enumerated() {
+            guard case .evacuate(let rate) = entry.fault, entry.from <= now else { continue }
+            if let running = evacuations[index] {
+                if entry.until <= now, running.target > 0 {
+                    evacuations[index] = running.undone(at: now)
+                }
+            } else {
+                evacuations[index] = Evacuation(
+                    scope: entry.scope, percentPerSecond: rate, since: now)
+            }
+        }
+        if evacuations.isEmpty { return }
+        balancer.setEvacuations(
+            evacuations.sorted { $0.key < $1.key }.map(\.value), service: cluster.name)
+    }
+
+    func finish() -> SimulationReport.Service {
+        report
+    }
+}

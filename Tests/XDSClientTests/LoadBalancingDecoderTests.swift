@@ -1,0 +1,114 @@
+import MeshBase
+import MeshConfig
+import Testing
+import XDSClient
+
+@Suite struct LoadBalancingDecoderTests {
+    private let prefix = "x/envoy.extensions.load_balancing_policies"
+
+    /// The balancing of a static cluster with these fields, or the problem's path.
+    private func decode(_ fields: String) -> (LoadBalancing?, String) {
+        let text = """
+            - {"@type": x/envoy.config.cluster.v3.Cluster, name: a, type: STATIC,
+               load_assignment: {cluster_name: a}, \(fields)}
+            """
+        do {
+            let raw = try ResourceFiles.parse(files: [(name: "test", text: Array(text.utf8))])
+            var builder = SnapshotBuilder(staticResources: Snapshot(), source: "cp")
+            let rejections = builder.apply(
+                type: .cluster, resources: raw, isFullSet: true, now: UnixTime(microseconds: 1))
+            let cluster = builder.takeSnapshot()?.clusters.first
+            return (cluster?.loadBalancing, rejections.map { "\($0)" }.joined())
+        } catch {
+            return (nil, "\(error)")
+        }
+    }
+
+    private func typed(_ policies: String...) -> String {
+        "load_balancing_policy: {policies: ["
+            + policies.map { "{typed_extension_config: {name: p, typed_config: \($0)}}" }
+            .joined(separator: ", ") + "]}"
+    }
+
+    @Test("lb_policy and its messages")
+    func named() {
+        #expect(decode("lb_policy: MAGLEV").0?.policy == .maglev(.init()))
+        let ring = decode(
+            """
+            lb_policy: RING_HASH, ring_hash_lb_config: {hash_function: MURMUR_HASH_2,
+            minimum_ring_size: 10, maximum_ring_size: 20}, common_lb_config:
+            {consistent_hashing_lb_config: {use_hostname_for_hashing: true, hash_balance_factor: 125}}
+            """
+        ).0
+        #expect(
+            ring?.policy
+                == .ringHash(
+                    .init(
+                        function: .murmurHash2, minimumSize: 10, maximumSize: 20,
+                        hashing: .init(usesHostname: true, balanceFactor: 125))))
+        let least = decode(
+            """
+            lb_policy: LEAST_REQUEST, least_request_lb_config: {choice_count: 4,
+            active_request_bias: {default_value: 0.5, runtime_key: k},
+            slow_start_config: {slow_start_window: 30s, aggression: {default_value: 2, runtime_key: k},
+            min_weight_percent: {value: 25}}}
+            """
+        ).0
+        #expect(least?.policy == .leastRequest(choices: 4, bias: 0.5))
+        #expect(
+            least?.slowStart == .init(window: .seconds(30), aggression: 2, minimum: 0.25))
+    }
+
+    @Test("The first typed policy that is known counts")
+    func typedList() {
+        let least = decode(
+            typed(
+                "{\"@type\": x/example.Unheard, value: aGVsbG8=}",
+                """
+                {"@type": \(prefix).wrr_locality.v3.WrrLocality, endpoint_picking_policy: {policies: [
+                 {typed_extension_config: {name: q, typed_config: {
+                 "@type": \(prefix).least_request.v3.LeastRequest, selection_method: FULL_SCAN}}}]}}
+                """, "{\"@type\": \(prefix).random.v3.Random}")
+        ).0
+        #expect(least?.policy == .leastRequest(choices: 2, scansAll: true))
+        #expect(least?.localityMode == .weighted)
+        let zones = decode(
+            typed(
+                """
+                {"@type": \(prefix).round_robin.v3.RoundRobin, locality_lb_config:
+                {zone_aware_lb_config: {routing_enabled: {value: 80}, min_cluster_size: 3,
+                force_local_zone: {min_size: 2}}}}
+                """)
+        ).0
+        #expect(
+            zones?.localityMode
+                == .zoneAware(
+                    .init(routingEnabled: 80, minClusterSize: 3, forcedLocalMinimum: 2)))
+        let ring = decode(
+            typed(
+                """
+                {"@type": \(prefix).ring_hash.v3.RingHash, consistent_hashing_lb_config:
+                {hash_policy: [{header: {header_name: X-Key}, terminal: true}]}}
+                """)
+        ).0
+        #expect(ring?.hashPolicy == [HashPolicy(source: .header("x-key"), terminal: true)])
+    }
+
+    @Test(
+        "What is out of range is refused where it stands",
+        arguments: [
+            (
+                "lb_policy: MAGLEV, maglev_lb_config: {table_size: 100}",
+                "maglev_lb_config.table_size"
+            ),
+            (
+                "lb_policy: RING_HASH, ring_hash_lb_config: {minimum_ring_size: 9, maximum_ring_size: 8}",
+                "ring_hash_lb_config"
+            ), ("least_request_lb_config: {choice_count: 1}, lb_policy: 1", "choice_count"),
+            ("load_balancing_policy: {}", "load_balancing_policy.policies"),
+        ])
+    func refused(fields: String, place: String) {
+        let (balancing, problem) = decode(fields)
+        #expect(balancing == nil && problem.contains(place), "\(problem)")
+    }
+}
