@@ -61,6 +61,8 @@ public final class Host {
     var meter = -1
     /// The shell's: its pool of connections.
     public var attachment: AnyObject?
+    /// The shell's: where answers are counted, once there was one, for outlier detection.
+    public var tally: OutlierTally?
 
     init(_ resolved: ResolvedEndpoint, path: PathHealth.Path) {
         endpoint = resolved.endpoint

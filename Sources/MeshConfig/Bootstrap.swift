@@ -98,6 +98,14 @@ public struct AggregatedDiscovery: Sendable, Equatable {
     }
 }
 
+/// Of which endpoints only a percentage may be ejected at a time.
+public enum EjectionCap: Sendable, Hashable {
+    /// All of the cluster, as in Envoy: a priority may go whole, or not be allowed to.
+    case cluster
+    /// Those of the same priority.
+    case perPriority
+}
+
 /// Our own settings: `meshproxy.config.v1.MeshProxy` in `bootstrap_extensions`. Each default is
 /// right for most.
 public struct Settings: Sendable, Equatable {
@@ -109,6 +117,8 @@ public struct Settings: Sendable, Equatable {
     }
 
     public var failoverMode: FailoverMode
+    /// Whose share outlier detection's `max_ejection_percent` is.
+    public var ejectionCap = EjectionCap.cluster
     /// Consecutive transport failures before the control loop ejects an endpoint.
     public var transportFailuresToEject: Int
     /// First hold of an ejected endpoint or path; doubles up to `maxHold`.

@@ -133,35 +133,35 @@ public struct CircuitBreakers: Sendable, Equatable {
     }
 }
 
-/// `envoy.config.cluster.v3.OutlierDetection`; kept in Envoy's terms.
+/// `envoy.config.cluster.v3.OutlierDetection`; kept in Envoy's terms, with its defaults.
 public struct OutlierDetection: Sendable, Equatable {
-    public var consecutive5xx: Int
-    public var consecutiveGatewayFailure: Int
-    public var enforcingConsecutive5xx: Int
-    public var enforcingConsecutiveGatewayFailure: Int
-    public var interval: Duration
-    public var baseEjectionTime: Duration
-    public var maxEjectionTime: Duration
-    public var maxEjectionPercent: Int
-    public var splitExternalLocalOriginErrors: Bool
-    public var consecutiveLocalOriginFailure: Int
+    public var consecutive5xx = 5
+    public var consecutiveGatewayFailure = 5
+    public var consecutiveLocalOriginFailure = 5
+    public var enforcingConsecutive5xx = 100
+    public var enforcingConsecutiveGatewayFailure = 0
+    public var enforcingConsecutiveLocalOriginFailure = 100
+    public var interval = Duration.seconds(10)
+    public var baseEjectionTime = Duration.seconds(30)
+    public var maxEjectionTime = Duration.seconds(300)
+    public var maxEjectionTimeJitter = Duration.zero
+    public var maxEjectionPercent = 10
+    public var alwaysEjectOneHost = false
+    public var splitExternalLocalOriginErrors = false
+    public var successRateMinimumHosts = 5
+    public var successRateRequestVolume = 100
+    /// In thousandths of a standard deviation.
+    public var successRateStdevFactor = 1900
+    public var enforcingSuccessRate = 100
+    public var enforcingLocalOriginSuccessRate = 100
+    public var failurePercentageThreshold = 85
+    public var failurePercentageMinimumHosts = 5
+    public var failurePercentageRequestVolume = 50
+    public var enforcingFailurePercentage = 0
+    public var enforcingFailurePercentageLocalOrigin = 0
+    public var successfulActiveHealthCheckUnejectHost = true
 
-    public init(
-        consecutive5xx: Int = 5, consecutiveGatewayFailure: Int = 5,
-        enforcingConsecutive5xx: Int = 100, enforcingConsecutiveGatewayFailure: Int = 0,
-        interval: Duration = .seconds(10), baseEjectionTime: Duration = .seconds(30),
-        maxEjectionTime: Duration = .seconds(300), maxEjectionPercent: Int = 10,
-        splitExternalLocalOriginErrors: Bool = false, consecutiveLocalOriginFailure: Int = 5
-    ) {
-        self.consecutive5xx = consecutive5xx
-        self.consecutiveGatewayFailure = consecutiveGatewayFailure
-        self.enforcingConsecutive5xx = enforcingConsecutive5xx
-        self.enforcingConsecutiveGatewayFailure = enforcingConsecutiveGatewayFailure
-        self.interval = interval
-        self.baseEjectionTime = baseEjectionTime
-        self.maxEjectionTime = maxEjectionTime
+    public init(maxEjectionPercent: Int = 10) {
         self.maxEjectionPercent = maxEjectionPercent
-        self.splitExternalLocalOriginErrors = splitExternalLocalOriginErrors
-        self.consecutiveLocalOriginFailure = consecutiveLocalOriginFailure
     }
 }

@@ -5,6 +5,4 @@ enum HealthEvidence: Sendable {
     case failed(cluster: String, address: SocketAddress, TransportFailure)
     /// An endpoint that had failed answered a request.
     case recovered(cluster: String, address: SocketAddress)
-    /// Outlier detection ejected an endpoint, or with `nil` returned it.
-    case outlier(cluster: String, address: SocketAddress, until: Instant?, reason: String)
 }

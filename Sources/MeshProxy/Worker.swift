@@ -53,6 +53,7 @@ final class Worker {
         self.send = send
         clusters = ClusterSet(loop: loop, settings: settings, log: log, metrics: metrics)
         clusters.report = { send(.evidence($0)) }
+        clusters.outliers.send = { send(.outliers(worker: index, $0)) }
         clusters.failback = { send(.failback(worker: index, cluster: $0, $1)) }
     }
 
@@ -277,6 +278,7 @@ enum WorkerOrder: Sendable {
 enum WorkerReport: Sendable {
     case adopted(worker: Int, number: UInt64, problems: [String])
     case evidence(HealthEvidence)
+    case outliers(worker: Int, OutlierReport)
     case failback(worker: Int, cluster: String, FailbackRamp.Change)
     /// Exchanges and relayed connections, for each listener that has any.
     case openWork(worker: Int, [String: Int])

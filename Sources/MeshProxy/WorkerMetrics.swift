@@ -1,3 +1,4 @@
+import HealthProbe
 import MeshBase
 import MeshConfig
 import Observability
@@ -28,6 +29,11 @@ final class WorkerMetrics: Sendable {
     func cluster(_ config: Cluster) -> ClusterMetrics {
         ClusterMetrics(
             config.altStatName.isEmpty ? config.name : config.altStatName, registry.clusters)
+    }
+
+    func outliers(_ config: Cluster) -> OutlierMetrics {
+        OutlierMetrics(
+            config.altStatName.isEmpty ? config.name : config.altStatName, registry.outliers)
     }
 
     func http(_ config: HTTPConnectionManager) -> HTTPMetrics {
@@ -122,6 +128,67 @@ final class ClusterMetrics {
     private static let classes: [ClusterMetric] = [
         .upstreamRq1xx, .upstreamRq2xx, .upstreamRq3xx, .upstreamRq4xx, .upstreamRq5xx,
     ]
+}
+
+/// `cluster.<name>.outlier_detection.*`, counted by the control loop.
+final class OutlierMetrics {
+    private let block: SubjectBlock<OutlierMetric>
+    private let table: SubjectTable<OutlierMetric>
+    private var counters: CounterBlock<OutlierMetric> { block.counters }
+
+    init(_ name: String, _ table: SubjectTable<OutlierMetric>) {
+        block = table.makeBlock(name)
+        self.table = table
+    }
+
+    deinit { table.retire(block) }
+
+    func found(_ finding: OutlierDetector.Finding) {
+        let (detected, enforced) = OutlierMetrics.metrics(finding.kind)
+        counters.add(detected)
+        if finding.kind == .consecutive5xx { counters.add(.ejectionsConsecutive5xx) }
+        if finding.kind == .successRate { counters.add(.ejectionsSuccessRate) }
+        if finding.fate == .overCap {
+            counters.add(.ejectionsOverflow)
+            return
+        }
+        // The old total knows two kinds only, and counts what is not enforced.
+        if finding.kind == .consecutive5xx || finding.kind == .successRate {
+            counters.add(.ejectionsTotal)
+        }
+        if finding.fate == .notEnforced { return }
+        counters.add(.ejectionsEnforcedTotal)
+        counters.add(enforced)
+    }
+
+    private static func metrics(
+        _ kind: OutlierDetector.Kind
+    ) -> (detected: OutlierMetric, enforced: OutlierMetric) {
+        switch kind {
+        case .consecutive5xx:
+            (.ejectionsDetectedConsecutive5xx, .ejectionsEnforcedConsecutive5xx)
+        case .consecutiveGatewayFailure:
+            (
+                .ejectionsDetectedConsecutiveGatewayFailure,
+                .ejectionsEnforcedConsecutiveGatewayFailure
+            )
+        case .consecutiveLocalOriginFailure:
+            (
+                .ejectionsDetectedConsecutiveLocalOriginFailure,
+                .ejectionsEnforcedConsecutiveLocalOriginFailure
+            )
+        case .successRate: (.ejectionsDetectedSuccessRate, .ejectionsEnforcedSuccessRate)
+        case .localOriginSuccessRate:
+            (.ejectionsDetectedLocalOriginSuccessRate, .ejectionsEnforcedLocalOriginSuccessRate)
+        case .failurePercentage:
+            (.ejectionsDetectedFailurePercentage, .ejectionsEnforcedFailurePercentage)
+        case .localOriginFailurePercentage:
+            (
+                .ejectionsDetectedLocalOriginFailurePercentage,
+                .ejectionsEnforcedLocalOriginFailurePercentage
+            )
+        }
+    }
 }
 
 /// `http.<prefix>.*` of one worker.

@@ -62,6 +62,26 @@ public enum ClusterMetric: Int, MetricKind {
     public static var durations: [String] { ["upstream_rq_time"] }
 }
 
+/// `cluster.<name>.outlier_detection.*`, except for the gauge of those that are out.
+public enum OutlierMetric: Int, MetricKind {
+    case ejectionsOverflow, ejectionsTotal, ejectionsEnforcedTotal
+    case ejectionsConsecutive5xx, ejectionsSuccessRate
+    case ejectionsDetectedConsecutive5xx, ejectionsEnforcedConsecutive5xx
+    case ejectionsDetectedConsecutiveGatewayFailure, ejectionsEnforcedConsecutiveGatewayFailure
+    case ejectionsDetectedConsecutiveLocalOriginFailure
+    case ejectionsEnforcedConsecutiveLocalOriginFailure
+    case ejectionsDetectedSuccessRate, ejectionsEnforcedSuccessRate
+    case ejectionsDetectedLocalOriginSuccessRate, ejectionsEnforcedLocalOriginSuccessRate
+    case ejectionsDetectedFailurePercentage, ejectionsEnforcedFailurePercentage
+    case ejectionsDetectedLocalOriginFailurePercentage
+    case ejectionsEnforcedLocalOriginFailurePercentage
+
+    public var name: String { "outlier_detection." + snakeCase("\(self)") }
+    public var isGauge: Bool { false }
+    public static var prefix: String { "cluster" }
+    public static var label: String { "envoy_cluster_name" }
+}
+
 /// `http.<prefix>.*`
 public enum HTTPMetric: Int, MetricKind {
     case downstreamRqTotal, downstreamRqActive, downstreamRq1xx, downstreamRq2xx

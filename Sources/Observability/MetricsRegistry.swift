@@ -18,6 +18,7 @@ public final class MetricsRegistry: Sendable {
     public static let overflow = "_overflow"
 
     public let clusters = SubjectTable<ClusterMetric>()
+    public let outliers = SubjectTable<OutlierMetric>()
     public let http = SubjectTable<HTTPMetric>()
     public let listeners = SubjectTable<ListenerMetric>()
     public let tcp = SubjectTable<TCPMetric>()
@@ -34,6 +35,7 @@ public final class MetricsRegistry: Sendable {
         var room = seriesBudget
         var families = [MetricsReading.family(of: server)]
         families.append(clusters.read(&room))
+        families.append(outliers.read(&room))
         families.append(http.read(&room))
         families.append(listeners.read(&room))
         families.append(tcp.read(&room))

@@ -305,40 +305,6 @@ extension Decoding {
         return 65535
     }
 
-    private mutating func outlierDetection(
-        _ message: Envoy_Config_Cluster_V3_OutlierDetection
-    ) -> OutlierDetection {
-        noteUnknown(message)
-        var result = OutlierDetection()
-        func set(_ isSet: Bool, _ value: Google_Protobuf_UInt32Value, _ target: inout Int) {
-            if isSet { target = Int(value.value) }
-        }
-        set(message.hasConsecutive5Xx, message.consecutive5Xx, &result.consecutive5xx)
-        set(
-            message.hasConsecutiveGatewayFailure, message.consecutiveGatewayFailure,
-            &result.consecutiveGatewayFailure)
-        set(
-            message.hasEnforcingConsecutive5Xx, message.enforcingConsecutive5Xx,
-            &result.enforcingConsecutive5xx)
-        set(
-            message.hasEnforcingConsecutiveGatewayFailure,
-            message.enforcingConsecutiveGatewayFailure, &result.enforcingConsecutiveGatewayFailure)
-        set(message.hasMaxEjectionPercent, message.maxEjectionPercent, &result.maxEjectionPercent)
-        set(
-            message.hasConsecutiveLocalOriginFailure, message.consecutiveLocalOriginFailure,
-            &result.consecutiveLocalOriginFailure)
-        if message.hasInterval { result.interval = duration(message.interval, "interval") }
-        if message.hasBaseEjectionTime {
-            result.baseEjectionTime = duration(message.baseEjectionTime, "base_ejection_time")
-        }
-        if message.hasMaxEjectionTime {
-            result.maxEjectionTime = duration(message.maxEjectionTime, "max_ejection_time")
-        }
-        result.maxEjectionTime = max(result.maxEjectionTime, result.baseEjectionTime)
-        result.splitExternalLocalOriginErrors = message.splitExternalLocalOriginErrors
-        return result
-    }
-
     private mutating func probe(_ message: Envoy_Config_Core_V3_HealthCheck) -> ProbeConfig? {
         noteUnknown(message)
         let kind: ProbeConfig.Kind

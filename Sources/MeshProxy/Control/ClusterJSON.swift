@@ -116,25 +116,52 @@ extension ConfigJSON {
     }
 
     private static func outlierDetection(_ detection: OutlierDetection) -> JSONValue {
-        .message(
-            ("consecutive_5xx", .number(Int64(detection.consecutive5xx))),
+        func number(_ value: Int) -> JSONValue { .number(Int64(value)) }
+        return .message(
+            ("consecutive_5xx", number(detection.consecutive5xx)),
             ("interval", duration(detection.interval)),
             ("base_ejection_time", duration(detection.baseEjectionTime)),
-            ("max_ejection_percent", .number(Int64(detection.maxEjectionPercent))),
-            ("enforcing_consecutive_5xx", .number(Int64(detection.enforcingConsecutive5xx))),
-            (
-                "consecutive_gateway_failure",
-                .number(Int64(detection.consecutiveGatewayFailure))
-            ),
+            ("max_ejection_percent", number(detection.maxEjectionPercent)),
+            ("enforcing_consecutive_5xx", number(detection.enforcingConsecutive5xx)),
+            ("enforcing_success_rate", number(detection.enforcingSuccessRate)),
+            ("success_rate_minimum_hosts", number(detection.successRateMinimumHosts)),
+            ("success_rate_request_volume", number(detection.successRateRequestVolume)),
+            ("success_rate_stdev_factor", number(detection.successRateStdevFactor)),
+            ("consecutive_gateway_failure", number(detection.consecutiveGatewayFailure)),
             (
                 "enforcing_consecutive_gateway_failure",
-                .number(Int64(detection.enforcingConsecutiveGatewayFailure))
+                number(detection.enforcingConsecutiveGatewayFailure)
             ),
             (
                 "split_external_local_origin_errors",
                 flag(detection.splitExternalLocalOriginErrors)
             ),
-            ("max_ejection_time", duration(detection.maxEjectionTime)))
+            ("consecutive_local_origin_failure", number(detection.consecutiveLocalOriginFailure)),
+            (
+                "enforcing_consecutive_local_origin_failure",
+                number(detection.enforcingConsecutiveLocalOriginFailure)
+            ),
+            (
+                "enforcing_local_origin_success_rate",
+                number(detection.enforcingLocalOriginSuccessRate)
+            ),
+            ("failure_percentage_threshold", number(detection.failurePercentageThreshold)),
+            ("enforcing_failure_percentage", number(detection.enforcingFailurePercentage)),
+            (
+                "enforcing_failure_percentage_local_origin",
+                number(detection.enforcingFailurePercentageLocalOrigin)
+            ),
+            ("failure_percentage_minimum_hosts", number(detection.failurePercentageMinimumHosts)),
+            (
+                "failure_percentage_request_volume",
+                number(detection.failurePercentageRequestVolume)
+            ),
+            ("max_ejection_time", duration(detection.maxEjectionTime)),
+            ("max_ejection_time_jitter", duration(detection.maxEjectionTimeJitter)),
+            (
+                "successful_active_health_check_uneject_host",
+                .bool(detection.successfulActiveHealthCheckUnejectHost)
+            ), ("always_eject_one_host", flag(detection.alwaysEjectOneHost)))
     }
 
     private static func healthCheck(_ check: ProbeConfig) -> JSONValue {

@@ -22,6 +22,7 @@ final class ControlLoop {
     private var health: HealthModel
     private var healthTimer: LoopTimer?
     private var probes: ProbeRunner?
+    private var outliers: OutlierWatch?
     /// Priorities that are not whole, as workers told last.
     let failbacks = FailbackBoard()
     var evacuations: [Evacuation] = []
@@ -70,10 +71,19 @@ final class ControlLoop {
             baseHold: bootstrap.settings.baseHold, maxHold: bootstrap.settings.maxHold)
         healthTimer = LoopTimer(loop.timers) { [unowned self] in healthDeadline() }
         names = NameWatch(loop: loop) { [unowned self] in publish() }
-        probes = ProbeRunner(clusters: clusters) { [unowned self] cluster, address, healthy in
-            publish(health.probesTurned(cluster: cluster, address, healthy: healthy))
-        }
+        probes = ProbeRunner(
+            clusters: clusters,
+            turned: { [unowned self] cluster, address, healthy in
+                publish(health.probesTurned(cluster: cluster, address, healthy: healthy))
+            },
+            passed: { [unowned self] cluster, address in
+                outliers?.healthCheckPassed(cluster: cluster, address)
+            })
+        outliers = OutlierWatch(
+            loop: loop, cap: bootstrap.settings.ejectionCap, metrics: metrics
+        ) { [unowned self] in turned($0) }
         clusters.report = { [unowned self] in evidence($0) }
+        clusters.outliers.send = { [unowned self] in outliers?.received($0, from: -1) }
     }
 
     func start() {
@@ -157,6 +167,7 @@ final class ControlLoop {
         snapshot.source = source
         published = snapshot
         clusters.adopt(snapshot)
+        outliers?.adopt(snapshot.clusters)
         probes?.adopt(snapshot.clusters)
         forgetHealth(of: snapshot)
         for worker in workers { worker(.adopt(snapshot)) }
@@ -205,6 +216,8 @@ final class ControlLoop {
             for problem in problems { log.warning("not taken over", ["problem": problem]) }
         case .evidence(let evidence):
             self.evidence(evidence)
+        case .outliers(let worker, let report):
+            outliers?.received(report, from: worker)
         case .failback(let worker, let cluster, let change):
             failbacks.note(change, cluster: cluster, worker: worker)
             log.info(
@@ -243,11 +256,17 @@ final class ControlLoop {
                     cluster: cluster, address, gateway: nil, failure, now: loop.now))
         case .recovered(let cluster, let address):
             publish(health.succeeded(cluster: cluster, address, gateway: nil))
-        case .outlier(let cluster, let address, let until, let reason):
-            publish(
-                health.outlierTurned(
-                    cluster: cluster, address, ejectedUntil: until, reason: reason))
         }
+    }
+
+    /// Outlier detection ejected or returned these.
+    private func turned(_ turns: [OutlierWatch.Turn]) {
+        publish(
+            turns.flatMap { turn in
+                health.outlierTurned(
+                    cluster: turn.cluster, turn.address, ejectedUntil: turn.ejectedUntil,
+                    reason: turn.reason)
+            })
     }
 
     private func healthDeadline() {

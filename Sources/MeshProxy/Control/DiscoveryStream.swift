@@ -98,7 +98,7 @@ final class DiscoveryStream: UpstreamCaller {
 
     func leaseFailed(_ failure: UpstreamFailure) {
         pool = nil
-        release(.failed(failure.transport))
+        release(.failed(failure.transport, wasConnected: false))
         end("\(failure.transport.kind.word) \(failure.transport.detail)")
     }
 
@@ -131,7 +131,7 @@ final class DiscoveryStream: UpstreamCaller {
     func responseTrailers(_ trailers: MessageHead) { end(describe(trailers)) }
 
     func upstreamReset(_ failure: UpstreamFailure) {
-        release(.failed(failure.transport))
+        release(.failed(failure.transport, wasConnected: true))
         end("\(failure.transport.kind.word) \(failure.transport.detail)")
     }
 

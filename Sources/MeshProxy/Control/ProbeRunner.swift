@@ -30,14 +30,18 @@ final class ProbeRunner {
     private var running: [ObjectIdentifier: RunningProbe] = [:]
     private var timer: LoopTimer?
     private let turned: (_ cluster: String, _ address: SocketAddress, _ healthy: Bool) -> Void
+    private let passed: (_ cluster: String, _ address: SocketAddress) -> Void
 
     /// - Parameter turned: told when configured checks change their mind on an endpoint.
+    /// - Parameter passed: told of each check that passed for an endpoint that all checks hold for healthy.
     init(
         clusters: ClusterSet,
-        turned: @escaping (_ cluster: String, _ address: SocketAddress, _ healthy: Bool) -> Void
+        turned: @escaping (_ cluster: String, _ address: SocketAddress, _ healthy: Bool) -> Void,
+        passed: @escaping (_ cluster: String, _ address: SocketAddress) -> Void
     ) {
         self.clusters = clusters
         self.turned = turned
+        self.passed = passed
         timer = LoopTimer(clusters.loop.timers) { [unowned self] in runDue() }
     }
 
@@ -150,12 +154,13 @@ final class ProbeRunner {
             checks[order.cluster]?[order.check].trackers[order.address]?.isHealthy ?? false
         checks[order.cluster]?[order.check].schedule.ended(
             order.address, isHealthy: isHealthy, hasTraffic: true, now: clusters.loop.now)
-        if change != .none {
+        if change != .none || result == .passed {
             let all =
                 checks[order.cluster]?.allSatisfy {
                     $0.trackers[order.address]?.isHealthy ?? true
                 } ?? true
-            turned(order.cluster, order.address, all)
+            if change != .none { turned(order.cluster, order.address, all) }
+            if all, result == .passed { passed(order.cluster, order.address) }
         }
         arm()
     }

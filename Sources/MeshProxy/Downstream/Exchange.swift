@@ -306,7 +306,7 @@ final class Exchange: UpstreamCaller {
             log.flags.insert(.upstreamConnectionTermination)
             log.details = "upstream_reset_after_response_started{\(failure.transport.kind.word)}"
             log.transportFailure = failure.transport.detail
-            releaseHost(failure.isOfConnection ? .neutral : .failed(failure.transport))
+            releaseHost(failure.outcome(wasConnected: true))
             downstream?.reset(id, .internalError)
             finish()
             return
@@ -321,9 +321,7 @@ final class Exchange: UpstreamCaller {
         stopTryIdle()
         noteAttempt(failure.kind.word)
         if let host { attempted.append(host) }
-        // A refused stream, or one above GOAWAY's last, says that the endpoint is busy, not dead.
-        let isJudged = event.isOfConnection || event.unprocessed
-        releaseHost(isJudged ? .neutral : .failed(failure))
+        releaseHost(event.outcome(wasConnected: progress != .unsent))
         log.transportFailure = failure.detail
         if tryAgain(.transport(failure.kind, progress), canReplay: canReplay || progress == .unsent)
         {
@@ -401,7 +399,7 @@ final class Exchange: UpstreamCaller {
         touchIdle()
         guard let downstream, let cluster else { return }
         cluster.metrics.responded(head.status, took: worker.loop.now - attemptBegan)
-        if cluster.detectsOutliers, let host { cluster.observed(host, status: head.status) }
+        if cluster.detectsOutliers, let host { cluster.answered(host, head) }
         if forward?.hasRetryPolicy == true || asked != nil,
             tryAgain(after: head, endStream: endStream)
         {
@@ -636,14 +634,17 @@ final class Exchange: UpstreamCaller {
         cluster?.metrics.perTryTimedOut()
         noteAttempt(reason)
         if let host { attempted.append(host) }
+        releaseHost(.timedOut(wasConnected: upstream != nil))
         dropAttempt()
-        releaseHost(.neutral)
         if !tryAgain(.perTryTimeout, canReplay: canReplay) { reply(.timeout) }
     }
 
     private func deadlinePassed() {
         cluster?.metrics.timedOut()
-        if !responseHasBegun { noteAttempt("deadline") }
+        if !responseHasBegun {
+            noteAttempt("deadline")
+            releaseHost(.timedOut(wasConnected: upstream != nil))
+        }
         dropAttempt()
         if responseHasBegun {
             log.flags.insert(.upstreamRequestTimeout)
@@ -651,7 +652,6 @@ final class Exchange: UpstreamCaller {
             downstream?.reset(id, .internalError)
             finish()
         } else {
-            releaseHost(.neutral)
             reply(.timeout)
         }
     }

@@ -1,4 +1,5 @@
 import EventLoop
+import HealthProbe
 import LoadBalancer
 import MeshBase
 import MeshConfig
@@ -121,7 +122,7 @@ final class TCPRelay {
         upstream = nil
         noteAttempt(failure.kind.word)
         log.transportFailure = failure.detail
-        if let picked { cluster?.release(picked, .failed(failure)) }
+        if let picked { cluster?.release(picked, .failed(failure, wasConnected: false)) }
         picked = nil
         connect()
     }
@@ -133,6 +134,9 @@ final class TCPRelay {
         isConnected = true
         connectTimer?.stop()
         wasAnswered = true
+        if let picked, cluster?.detectsOutliers == true {
+            cluster?.observed(picked.host, .connected)
+        }
         noteAttempt(nil)
         log.upstreamLocalAddress = upstream.localAddress
         firstBytes.withBytes { upstream.write($0.span) }

@@ -33,6 +33,7 @@ final class ClusterSet {
     private let metrics: WorkerMetrics
     /// Where evidence about endpoints goes.
     var report: (HealthEvidence) -> Void = { _ in }
+    let outliers: OutlierReporter
     /// Where news of priorities that go and come back goes.
     var failback: (_ cluster: String, FailbackRamp.Change) -> Void = { _, _ in }
     private(set) var evacuations: [Evacuation] = []
@@ -47,6 +48,7 @@ final class ClusterSet {
         self.log = log
         self.metrics = metrics
         paths = PathHealth(baseHold: settings.baseHold, maxHold: settings.maxHold)
+        outliers = OutlierReporter(loop: loop)
     }
 
     /// Costs a dictionary's look-up, the first time the making of the cluster.

@@ -30,4 +30,12 @@ struct UpstreamFailure {
     var overflow = false
     /// The whole connection failed, and the cluster has judged that already, once.
     var isOfConnection = false
+
+    /// What it says of the endpoint. A connection is judged once, whatever was on it, and an
+    /// endpoint that refuses a stream, or is going away, is busy and not dead.
+    func outcome(wasConnected: Bool) -> UpstreamCluster.Outcome {
+        isOfConnection || unprocessed
+            ? .failedTogether(transport, wasConnected: wasConnected)
+            : .failed(transport, wasConnected: wasConnected)
+    }
 }

@@ -29,9 +29,6 @@ final class UpstreamCluster {
     private var isDrained = false
     /// Endpoints of which a failure was reported and no success since.
     private var failing: Set<SocketAddress> = []
-    /// Only where the cluster configures it. Runs are counted by each worker for itself.
-    private var outliers: OutlierDetector?
-    private var outlierTimer: LoopTimer?
     private var reportWindow = Instant.zero
     private var reportsInWindow = 0
     private static let reportsPerWindow = 50
@@ -42,7 +39,11 @@ final class UpstreamCluster {
     /// How an endpoint answered, for its balancer and for health.
     enum Outcome {
         case responded
-        case failed(TransportFailure)
+        case failed(TransportFailure, wasConnected: Bool)
+        /// As `failed`, and suspicion has been cast already, or is not due.
+        case failedTogether(TransportFailure, wasConnected: Bool)
+        /// No answer within the time that one attempt has.
+        case timedOut(wasConnected: Bool)
         /// Says nothing about the endpoint.
         case neutral
     }
@@ -62,7 +63,6 @@ final class UpstreamCluster {
             configuration: config.loadBalancing, paths: set.paths, settings: set.settings,
             random: set.loop.random.split())
         balancer.failbackChanged = { [unowned self] in failbackChanged($0) }
-        configureOutlierDetection()
         adoptEndpoints()
         if !set.evacuations.isEmpty { adopt(set.evacuations) }
     }
@@ -82,7 +82,9 @@ final class UpstreamCluster {
         breaker.limits = config.circuitBreakers
         retries.percent = config.circuitBreakers.retryBudgetPercent
         retries.minimum = config.circuitBreakers.retryBudgetMinimum
-        if config.outlierDetection != old.outlierDetection { configureOutlierDetection() }
+        if config.outlierDetection != old.outlierDetection {
+            for host in balancer.hosts { host.tally = nil }
+        }
         if config.transport != old.transport || config.transportMatches != old.transportMatches
             || config.upstreamProtocol != old.upstreamProtocol
         {
@@ -149,7 +151,6 @@ final class UpstreamCluster {
             endpoints: resolved, configuration: config.loadBalancing,
             overprovisioningFactor: config.endpoints.overprovisioningFactor,
             now: set.loop.now)
-        outliers?.update(balancer.hosts.map(\.address))
         for host in update.removed {
             pools(of: host)?.drain()
             host.attachment = nil
@@ -159,47 +160,47 @@ final class UpstreamCluster {
 
     // MARK: Outliers
 
-    private func configureOutlierDetection() {
-        outlierTimer?.stop()
-        outlierTimer = nil
-        outliers = config.outlierDetection.map {
-            OutlierDetector($0, now: set.loop.now, random: set.loop.random.split())
+    var detectsOutliers: Bool { config.outlierDetection != nil || balancer.isFailingBack }
+
+    /// An endpoint answered with this head.
+    func answered(_ host: Host, _ head: borrowing MessageHead) {
+        if config.outlierDetection != nil { observed(host, .answered(head)) }
+        if head.status >= 500, balancer.isFailingBack { balancer.answeredBadly(host) }
+    }
+
+    /// An attempt at this endpoint came to something. Good answers are counted and no more.
+    func observed(_ host: Host, _ outcome: OutlierDetector.Outcome) {
+        guard let tally = host.tally ?? openTally(host) else { return }
+        let now = set.loop.now
+        switch outcome {
+        case .status(let status):
+            tally.answered(good: status < 500, now: now)
+            if status < 500 { return }
+        case .connected:
+            tally.connected(now: now)
+            return
+        case .localFailure(let wasConnected):
+            if !tally.splitsLocalOrigin {
+                tally.answered(good: false, now: now)
+            } else {
+                if wasConnected { tally.reached(true, now: now) }
+                tally.reached(false, now: now)
+            }
         }
-        outliers?.update(balancer.hosts.map(\.address))
+        // Of one that is out already more of the same is no news.
+        if case .ejected(_, .outlier) = host.verdict { return }
+        set.outliers.failed(
+            cluster: name, address: host.address, outcome, goodCount: tally.goodCount)
     }
 
-    var detectsOutliers: Bool { outliers != nil || balancer.isFailingBack }
-
-    /// An endpoint answered with this status.
-    func observed(_ host: Host, status: Int) {
-        if outliers != nil { observe(host, .status(status)) }
-        if status >= 500, balancer.isFailingBack { balancer.answeredBadly(host) }
-    }
-
-    private func observe(_ host: Host, _ observation: OutlierDetector.Observation) {
-        let ejection = outliers?.record(host.address, observation, now: set.loop.now)
-        guard let ejection else { return }
-        set.report(
-            .outlier(
-                cluster: name, address: ejection.address, until: ejection.until,
-                reason: ejection.reason.rawValue))
-        armOutlierTimer()
-    }
-
-    private func armOutlierTimer() {
-        guard let deadline = outliers?.nextDeadline else { return }
-        if outlierTimer == nil {
-            // It may go while an ejection lasts.
-            outlierTimer = LoopTimer(set.loop.timers) { [weak self] in self?.outlierDeadline() }
-        }
-        outlierTimer?.start(at: deadline)
-    }
-
-    private func outlierDeadline() {
-        for address in outliers?.deadlineReached(at: set.loop.now) ?? [] {
-            set.report(.outlier(cluster: name, address: address, until: nil, reason: ""))
-        }
-        armOutlierTimer()
+    private func openTally(_ host: Host) -> OutlierTally? {
+        guard let detection = config.outlierDetection, !host.isRemoved else { return nil }
+        let tally = OutlierTally(
+            interval: detection.interval,
+            splitsLocalOrigin: detection.splitExternalLocalOriginErrors)
+        host.tally = tally
+        set.outliers.opened(tally, cluster: name, address: host.address)
+        return tally
     }
 
     // MARK: Choosing
@@ -233,13 +234,29 @@ final class UpstreamCluster {
             if !failing.isEmpty, failing.remove(pick.host.address) != nil {
                 set.report(.recovered(cluster: name, address: pick.host.address))
             }
-        case .failed(let failure):
+        case .failed(let failure, let wasConnected):
             balancer.release(pick, .failed(failure), now: set.loop.now)
             reportFailure(pick.host, failure)
-            if outliers != nil { observe(pick.host, .transportFailure) }
+            observeFailure(pick.host, failure.kind, wasConnected)
+        case .failedTogether(let failure, let wasConnected):
+            balancer.release(pick, .abandoned, now: set.loop.now)
+            observeFailure(pick.host, failure.kind, wasConnected)
+        case .timedOut(let wasConnected):
+            balancer.release(pick, .abandoned, now: set.loop.now)
+            if detectsOutliers {
+                observed(pick.host, .localFailure(wasConnected: wasConnected))
+            }
         case .neutral:
             balancer.release(pick, .abandoned, now: set.loop.now)
         }
+    }
+
+    private func observeFailure(
+        _ host: Host, _ kind: TransportFailure.Kind, _ wasConnected: Bool
+    ) {
+        // Our own lack of something says nothing on the endpoint.
+        if !detectsOutliers || kind == .exhausted { return }
+        observed(host, .localFailure(wasConnected: wasConnected))
     }
 
     // MARK: Limits

@@ -19,7 +19,7 @@ import Testing
             clusters: [
                 .of("svc", pods) {
                     $0.loadBalancing.policy = .leastRequest(choices: 2)
-                    $0.outlierDetection = OutlierDetection()
+                    $0.outlierDetection = OutlierDetection(maxEjectionPercent: 25)
                 }
             ])
         pods[0].answer = { _ in .reply(503, "no").after(.milliseconds(1)) }

@@ -35,7 +35,7 @@ import Testing
     }
 
     /// Envoy: outlier detection is of a cluster's endpoint, so here the same; but of two gateways Istio's
-    /// 10 % let only the first be ejected. Kuma and Consul have ejected gateways for all services.
+    /// 10 % let none be ejected. Kuma and Consul have ejected gateways for all services.
     @Test("A gateway is well and one service behind it has no pods: only that service leaves it")
     func serviceEmpty() {
         let mesh = SimulatedMesh(seed: 1)
@@ -97,7 +97,8 @@ import Testing
         let fault = mesh.network.now
         load.run(for: .seconds(4))
         #expect(mesh.run())
-        #expect(load.failed.isEmpty && load.worst < .milliseconds(2010))
+        // A retry waits for 25 ms at the most.
+        #expect(load.failed.isEmpty && load.worst < .milliseconds(2030))
         let later = load.calls(from: .milliseconds(2100), to: .seconds(4), after: fault)
         #expect(later.count == 190 && later.byServer == ["west": 190])
         #expect(later.allSatisfy { $0.took < .milliseconds(5) })

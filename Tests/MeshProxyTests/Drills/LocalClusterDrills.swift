@@ -95,7 +95,7 @@ import Testing
     }
 
     /// Envoy: each 503 is retried, for the first time mostly at another pod of the same priority. Of five
-    /// endpoints Istio's 10 % let one be ejected, so all pods but one are asked for ever.
+    /// endpoints Istio's 10 % let none be ejected, so all pods are asked for ever.
     @Test("All pods answer 503: each is asked five times, and no request fails")
     func serverErrors() {
         let drill = TwoClusters(seed: 2, retry: .ofIstio)

@@ -143,41 +143,75 @@ private final class PlaneCall: GRPCCallOwner {
     func ended() { plane.ended(self) }
 }
 
-/// A real control loop and a real worker on one simulated host, each on its own loop.
+/// A real control loop and real workers on one simulated host, each on its own loop. The first worker
+/// listens at port 8080, each further one at the next, so that a test can choose.
 final class ControlledProxy {
     let host: SimulatedHost
     let address: SocketAddress
     let files = DictionaryFiles()
-    private(set) var worker: Worker!
+    private(set) var workers: [Worker] = []
     private(set) var control: ControlLoop!
-    /// How often the control loop gave verdicts to the worker, and which, in order.
+    let hub = MetricsHub()
+    /// What workers told the control loop of answers.
+    private(set) var outlierReports = 0
+    /// How often the control loop gave verdicts to the first worker, and which, in order.
     private(set) var verdicts = 0
     private(set) var changes: [HealthModel.Change] = []
     private(set) var problems: [String] = []
 
-    init(_ name: String, host: SimulatedHost, bootstrap: Bootstrap) {
+    init(_ name: String, host: SimulatedHost, bootstrap: Bootstrap, workers count: Int = 1) {
         self.host = host
         address = host.addresses[0].with(port: 8080)
-        let workerLoop = host.makeLoop(name)
         let controlLoop = host.makeLoop("\(name) control")
         let toControl: (WorkerReport) -> Void = controlLoop.outlet { [unowned self] report in
             if case .adopted(_, _, let problems) = report { self.problems += problems }
+            if case .outliers = report { outlierReports += 1 }
             control?.received(report)
         }
-        worker = Worker(
-            loop: workerLoop, index: 0, settings: bootstrap.settings, log: ProxyLog(),
-            metrics: WorkerMetrics(), sharesPorts: false, send: toControl)
-        let toWorker: (WorkerOrder) -> Void = workerLoop.outlet { [unowned self] order in
-            if case .health(let changes) = order {
-                verdicts += 1
-                self.changes += changes
-            }
-            worker?.received(order)
+        var orders: [(WorkerOrder) -> Void] = []
+        for index in 0..<count {
+            let loop = host.makeLoop(index == 0 ? name : "\(name) \(index)")
+            workers.append(
+                Worker(
+                    loop: loop, index: index, settings: bootstrap.settings, log: ProxyLog(),
+                    metrics: hub.makeWorker(), sharesPorts: false, send: toControl))
+            orders.append(
+                loop.outlet { [unowned self] order in
+                    if index == 0, case .health(let changes) = order {
+                        verdicts += 1
+                        self.changes += changes
+                    }
+                    if index < workers.count {
+                        workers[index].received(ControlledProxy.at(UInt16(index), order))
+                    }
+                })
         }
         control = ControlLoop(
             loop: controlLoop, bootstrap: bootstrap, files: files, log: ProxyLog(),
-            metrics: WorkerMetrics(), workers: [toWorker])
+            metrics: hub.makeWorker(), workers: orders)
         control.start()
+    }
+
+    /// Moves the ports of listeners up.
+    private static func at(_ offset: UInt16, _ order: WorkerOrder) -> WorkerOrder {
+        guard offset > 0, case .adopt(var snapshot) = order else { return order }
+        for index in snapshot.listeners.indices {
+            let address = snapshot.listeners[index].address
+            snapshot.listeners[index].address = address.with(port: address.port + offset)
+        }
+        return .adopt(snapshot)
+    }
+
+    /// The admin page's text.
+    func page(_ path: String, _ query: (key: String, value: String)...) -> String {
+        AdminPages(control: control, registry: hub, log: ProxyLog())
+            .answer(AdminServer.Request(method: "GET", path: path, query: query)).text
+    }
+
+    /// The value of a metric by its name, as `/stats` prints it.
+    func stat(_ name: String) -> Int? {
+        page("/stats").split(separator: "\n").first { $0.hasPrefix(name + ": ") }
+            .flatMap { Int($0.dropFirst(name.count + 2)) }
     }
 
     /// The control plane whose configuration is in force.
@@ -202,7 +236,7 @@ final class ControlledProxy {
 
     func forget() {
         control = nil
-        worker = nil
+        workers = []
     }
 }
 
@@ -215,7 +249,8 @@ extension SimulatedMesh {
 
     /// A proxy that has everything from these control planes, the first preferred.
     func controlledProxy(
-        _ planes: ControlPlane..., incremental: Bool = false, settings: Settings = Settings()
+        _ planes: ControlPlane..., incremental: Bool = false, settings: Settings = Settings(),
+        workers: Int = 1
     ) -> ControlledProxy {
         let clusters = planes.map { plane in
             Cluster.of(plane.name, addresses: [(plane.address, region: "east", priority: 0)])
@@ -225,7 +260,8 @@ extension SimulatedMesh {
             ads: AggregatedDiscovery(
                 controlPlanes: planes.map { .init(cluster: $0.name) }, delta: incremental),
             wantsLDS: true, wantsCDS: true, settings: settings)
-        let proxy = ControlledProxy("proxy", host: makeHost("proxy"), bootstrap: bootstrap)
+        let proxy = ControlledProxy(
+            "proxy", host: makeHost("proxy"), bootstrap: bootstrap, workers: workers)
         controlled.append(proxy)
         return proxy
     }
@@ -255,8 +291,10 @@ extension SimulatedMesh {
         return proxy
     }
 
-    func client(_ wire: WireProtocol, _ proxy: ControlledProxy) -> ScriptedClient {
-        client(wire, to: proxy.address)
+    func client(
+        _ wire: WireProtocol, _ proxy: ControlledProxy, worker: UInt16 = 0
+    ) -> ScriptedClient {
+        client(wire, to: proxy.address.with(port: proxy.address.port + worker))
     }
 }
 

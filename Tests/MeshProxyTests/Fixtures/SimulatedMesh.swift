@@ -353,6 +353,7 @@ final class SimulatedProxy {
                 reports.adopted = number
                 reports.problems += problems
             case .evidence(let evidence): reports.evidence.append(evidence)
+            case .outliers: break
             case .failback(_, _, let change): reports.failbacks.append(change)
             case .openWork(_, let work): reports.openWork = work.values.reduce(0, +)
             case .closed: reports.isClosed = true

@@ -1,0 +1,193 @@
+import MeshBase
+import MeshConfig
+import MeshSimulation
+import Testing
+
+@testable import MeshProxy
+
+/// Outlier detection over the answers of two workers.
+@Suite struct OutlierStories {
+    private final class Scene {
+        let mesh: SimulatedMesh
+        let proxy: ControlledProxy
+        let servers: [ScriptedServer]
+        let clients: [ScriptedClient]
+        /// Statuses that the first server answers with, then 200.
+        var script: [Int] = []
+
+        init(_ seed: UInt64, endpoints: Int = 2, _ detection: String, more: String = "") {
+            mesh = SimulatedMesh(seed: seed)
+            var answer: () -> Int = { 200 }
+            let bad = mesh.upstream("bad") { .reply($0.path == "/" ? answer() : 200) }
+            servers = [bad] + (1..<endpoints).map { [mesh] in mesh.upstream("good \($0)") }
+            let plane = mesh.controlPlane("east")
+            plane.serve(
+                [
+                    ResourceText.listener(), ResourceText.routes(to: "svc"),
+                    ResourceText.cluster("svc", ", outlier_detection: {\(detection)}" + more),
+                    ResourceText.endpoints("svc", servers),
+                ].joined(separator: "\n"))
+            proxy = mesh.controlledProxy(plane, workers: 2)
+            mesh.run(for: .milliseconds(100))
+            clients = [mesh.client(.http2, proxy), mesh.client(.http2, proxy, worker: 1)]
+            answer = { [unowned self] in script.isEmpty ? 200 : script.removeFirst() }
+        }
+
+        var bad: ScriptedServer { servers[0] }
+        /// What clients asked the bad server for.
+        var asked: Int { bad.requests.count { $0.path == "/" } }
+
+        /// Asks through one worker until the bad server has answered.
+        func ask(_ worker: Int) {
+            let before = asked
+            for _ in 0..<20 where asked == before {
+                _ = clients[worker].get()
+                mesh.run()
+                mesh.run(for: .milliseconds(10))
+            }
+        }
+
+        /// How many of these requests the bad server gets.
+        func share(of count: Int) -> Int {
+            let before = asked
+            for index in 0..<count {
+                _ = clients[index % 2].get()
+                mesh.run()
+            }
+            return asked - before
+        }
+
+        func stat(_ name: String) -> Int? { proxy.stat("cluster.svc.outlier_detection." + name) }
+    }
+
+    @Test("Five 5xx in a row over two workers eject at the fifth, on both")
+    func spread() {
+        let scene = Scene(1, "max_ejection_percent: 50")
+        scene.script = Array(repeating: 500, count: 100)
+        for worker in [0, 1, 0, 1] { scene.ask(worker) }
+        #expect(scene.bad.requests.count == 4 && scene.stat("ejections_active") == 0)
+        #expect(scene.proxy.verdicts == 0)
+        scene.ask(1)
+        #expect(scene.bad.requests.count == 5 && scene.stat("ejections_active") == 1)
+        #expect(scene.stat("ejections_enforced_consecutive_5xx") == 1)
+        #expect(scene.share(of: 20) == 0)
+        #expect(scene.proxy.page("/clusters").contains("consecutive-5xx"))
+        #expect(scene.mesh.finish() == [])
+    }
+
+    @Test("A good answer on the other worker ends the run")
+    func brokenRun() {
+        let scene = Scene(2, "max_ejection_percent: 50")
+        scene.script = [500, 500, 500, 500, 200, 500, 500, 500, 500, 500]
+        for worker in [0, 0, 0, 0, 1, 0, 0, 0, 0] { scene.ask(worker) }
+        #expect(scene.stat("ejections_active") == 0)
+        scene.ask(0)
+        #expect(scene.stat("ejections_active") == 1)
+        #expect(scene.mesh.finish() == [])
+    }
+
+    @Test("An ejected endpoint comes back at the end of an interval after its time")
+    func returns() {
+        let scene = Scene(
+            3, "max_ejection_percent: 50, base_ejection_time: 3s, interval: 2s")
+        scene.script = Array(repeating: 503, count: 5)
+        for worker in [0, 0, 0, 0, 0] { scene.ask(worker) }
+        #expect(scene.share(of: 10) == 0)
+        scene.mesh.run(for: .seconds(6))
+        #expect(scene.stat("ejections_active") == 0)
+        #expect(scene.share(of: 20) > 5)
+        #expect(scene.mesh.finish() == [])
+    }
+
+    @Test("By default 10 % may be out, so of two endpoints none is, as in Envoy")
+    func overCap() {
+        let scene = Scene(4, "consecutive_5xx: 1")
+        scene.script = [500]
+        scene.ask(0)
+        #expect(scene.stat("ejections_active") == 0 && scene.stat("ejections_overflow") == 1)
+        let other = Scene(4, "consecutive_5xx: 1, always_eject_one_host: true")
+        other.script = [500]
+        other.ask(0)
+        #expect(other.stat("ejections_active") == 1)
+        #expect(scene.mesh.finish() == [] && other.mesh.finish() == [])
+    }
+
+    @Test("A success rate counts the answers of both workers, though one saw no failure")
+    func successRate() {
+        let scene = Scene(
+            5, endpoints: 5,
+            "consecutive_5xx: 1000, max_ejection_percent: 50, interval: 2s, "
+                + "success_rate_request_volume: 20")
+        // The second worker sees no failure: its good answers are what the volume is made of.
+        scene.script = Array(repeating: 500, count: 12)
+        for _ in 0..<60 {
+            _ = scene.clients[0].get()
+            scene.mesh.run()
+        }
+        scene.script = []
+        for _ in 0..<60 {
+            _ = scene.clients[1].get()
+            scene.mesh.run()
+        }
+        #expect(scene.mesh.network.now < .zero + .seconds(2))
+        #expect(scene.stat("ejections_active") == 0)
+        scene.mesh.run(for: .seconds(2))
+        #expect(scene.stat("ejections_enforced_success_rate") == 1)
+        #expect(scene.share(of: 20) == 0)
+        #expect(scene.mesh.finish() == [])
+    }
+
+    @Test("Refused connections eject by their own count, where that is split off")
+    func refused() {
+        let scene = Scene(
+            6,
+            "split_external_local_origin_errors: true, consecutive_local_origin_failure: 2, "
+                + "max_ejection_percent: 50")
+        // More than two, and the path is ejected whatever is configured, and nobody tries it.
+        scene.mesh.fault(scene.bad, .refuse)
+        scene.mesh.resetConnections(to: scene.bad.address)
+        for index in 0..<400 where scene.stat("ejections_active") == 0 {
+            _ = scene.clients[index % 2].get()
+            scene.mesh.run()
+            scene.mesh.run(for: .milliseconds(100))
+        }
+        #expect(scene.stat("ejections_enforced_consecutive_local_origin_failure") == 1)
+        #expect(scene.mesh.calls.allSatisfy { $0.isAnswered() })
+        #expect(scene.mesh.finish() == [])
+    }
+
+    @Test("Good answers are told to nobody")
+    func quiet() {
+        let scene = Scene(7, "max_ejection_percent: 50")
+        _ = scene.share(of: 50)
+        let reports = scene.proxy.outlierReports
+        // One for each worker and endpoint, to say where it counts.
+        #expect(reports <= 4)
+        _ = scene.share(of: 200)
+        #expect(scene.proxy.outlierReports == reports)
+        #expect(scene.mesh.finish() == [])
+    }
+
+    @Test("A health check that passes ends an ejection, unless that is switched off")
+    func healthCheckReturns() {
+        for (unejects, isOut) in [
+            ("", 0), (", successful_active_health_check_uneject_host: false", 1),
+        ] {
+            let scene = Scene(
+                8, "max_ejection_percent: 50, base_ejection_time: 100s" + unejects,
+                more: """
+                    , health_checks: [{timeout: 0.5s, interval: 1s, no_traffic_interval: 1s,
+                      unhealthy_threshold: 2, healthy_threshold: 1,
+                      http_health_check: {path: /health}}]
+                    """)
+            scene.mesh.run(for: .seconds(3))
+            scene.script = Array(repeating: 503, count: 5)
+            for _ in 0..<5 { scene.ask(0) }
+            #expect(scene.stat("ejections_enforced_consecutive_5xx") == 1)
+            scene.mesh.run(for: .seconds(3))
+            #expect(scene.stat("ejections_active") == isOut)
+            #expect((scene.share(of: 20) > 5) == (isOut == 0))
+            #expect(scene.mesh.finish() == [])
+        }
+    }
+}
