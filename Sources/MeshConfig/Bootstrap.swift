@@ -109,6 +109,8 @@ public struct Settings: Sendable, Equatable {
     }
 
     public var failoverMode: FailoverMode
+    /// Where we are ourselves: the node's.
+    public var locality = Locality()
     /// Consecutive transport failures before the control loop ejects an endpoint.
     public var transportFailuresToEject: Int
     /// First hold of an ejected endpoint or path; doubles up to `maxHold`.

@@ -401,7 +401,9 @@ final class Exchange: UpstreamCaller {
         touchIdle()
         guard let downstream, let cluster else { return }
         cluster.metrics.responded(head.status, took: worker.loop.now - attemptBegan)
-        if cluster.detectsOutliers, let host { cluster.observed(host, status: head.status) }
+        if cluster.detectsOutliers, let host {
+            cluster.observed(host, status: head.status, took: worker.loop.now - attemptBegan)
+        }
         if forward?.hasRetryPolicy == true || asked != nil,
             tryAgain(after: head, endStream: endStream)
         {

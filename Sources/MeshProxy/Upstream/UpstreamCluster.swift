@@ -168,12 +168,14 @@ final class UpstreamCluster {
         outliers?.update(balancer.hosts.map(\.address))
     }
 
-    var detectsOutliers: Bool { outliers != nil || balancer.isFailingBack }
+    var detectsOutliers: Bool { outliers != nil || balancer.judgesAnswers }
 
-    /// An endpoint answered with this status.
-    func observed(_ host: Host, status: Int) {
+    /// An endpoint answered with this status, so long after it was asked.
+    func observed(_ host: Host, status: Int, took: Duration) {
         if outliers != nil { observe(host, .status(status)) }
-        if status >= 500, balancer.isFailingBack { balancer.answeredBadly(host) }
+        if balancer.judgesAnswers {
+            balancer.observed(host, status: status, took: took, now: set.loop.now)
+        }
     }
 
     private func observe(_ host: Host, _ observation: OutlierDetector.Observation) {
