@@ -34,6 +34,7 @@ public final class Balancer {
     public private(set) var configuration: LoadBalancing
     /// Whether a pick's key matters.
     public private(set) var usesKeys: Bool
+    private var watchesLatency: Bool
     public private(set) var hosts: [Host] = []
     public let paths: PathHealth
     private let settings: Settings
@@ -87,6 +88,7 @@ public final class Balancer {
     ) {
         self.configuration = configuration
         usesKeys = configuration.policy.usesKeys
+        watchesLatency = configuration.policy.watchesLatency
         self.paths = paths
         self.settings = settings
         self.random = random
@@ -105,6 +107,7 @@ public final class Balancer {
         if let configuration {
             self.configuration = configuration
             usesKeys = configuration.policy.usesKeys
+            watchesLatency = configuration.policy.watchesLatency
         }
         self.overprovisioningFactor =
             overprovisioningFactor ?? self.configuration.overprovisioningFactor
@@ -234,7 +237,11 @@ public final class Balancer {
         if failback.isActive { followed(host, outcome) }
         switch outcome {
         case .answered: succeeded(host)
-        case .failed(let failure): suspect(host, failure, now: now)
+        case .failed(let failure):
+            suspect(host, failure, now: now)
+            if watchesLatency, case .peakEWMA(let rule) = configuration.policy {
+                rule.observe(host, took: .zero, failed: true, now: now)
+            }
         case .abandoned:
             guard pick.reason == .trial || pick.reason == .lastResort else { return }
             host.suspicion.tryAbandoned()
@@ -249,11 +256,19 @@ public final class Balancer {
         }
     }
 
-    /// Results matter beyond the transport: a priority is on its way back.
+    /// A priority is on its way back.
     public var isFailingBack: Bool { failback.isActive }
+    /// Answers matter beyond the transport: `observed` is to be told of them.
+    public var judgesAnswers: Bool { failback.isActive || watchesLatency }
 
-    /// A host answered with a server's error while `isFailingBack`.
-    public func answeredBadly(_ host: Host) {
+    /// A host answered a request, while `judgesAnswers`; before its `release`.
+    public func observed(_ host: Host, status: Int, took: Duration, now: Instant) {
+        if status >= 500, failback.isActive { answeredBadly(host) }
+        guard watchesLatency, case .peakEWMA(let rule) = configuration.policy else { return }
+        rule.observe(host, took: took, failed: status >= 500, now: now)
+    }
+
+    private func answeredBadly(_ host: Host) {
         if failback.ended(priority: host.priority, failed: true) { needsRebuild = true }
     }
 
@@ -562,7 +577,8 @@ public final class Balancer {
         let candidates = hosts.map { Candidate(host: $0, weight: $0.weight) }
         return Group(
             candidates: candidates,
-            policy: makePolicy(configuration.policy, candidates, &random))
+            policy: makePolicy(
+                configuration.policy, candidates, home: settings.locality, &random))
     }
 
     // MARK: Looking

@@ -24,10 +24,12 @@ public protocol Policy {
     ) -> Int
 }
 
-/// - Parameter localityWeightSum: of the priority, where localities are weighed inside one table.
+/// - Parameters:
+///   - localityWeightSum: of the priority, where localities are weighed inside one table.
+///   - home: our own locality.
 func makePolicy(
     _ policy: LoadBalancing.Policy, _ candidates: [Candidate], localityWeightSum: UInt64? = nil,
-    _ random: inout SeededRandom
+    home: Locality = Locality(), _ random: inout SeededRandom
 ) -> any Policy {
     switch policy {
     case .roundRobin: RoundRobinPolicy(candidates, random: &random)
@@ -39,6 +41,7 @@ func makePolicy(
         RingHashPolicy(settings, localityWeightSum: localityWeightSum)
     case .maglev(let settings):
         MaglevPolicy(settings, localityWeightSum: localityWeightSum)
+    case .peakEWMA(let settings): PeakEWMAPolicy(settings, candidates, home: home)
     }
 }
 

@@ -119,6 +119,8 @@ public struct Settings: Sendable, Equatable {
     public var failoverMode: FailoverMode
     /// Whose share outlier detection's `max_ejection_percent` is.
     public var ejectionCap = EjectionCap.cluster
+    /// Where we are ourselves: the node's.
+    public var locality = Locality()
     /// Consecutive transport failures before the control loop ejects an endpoint.
     public var transportFailuresToEject: Int
     /// First hold of an ejected endpoint or path; doubles up to `maxHold`.

@@ -6,13 +6,18 @@ public struct LoadBalancing: Sendable, Equatable {
         case random
         case ringHash(RingHash)
         case maglev(Maglev)
+        case peakEWMA(PeakEWMA)
 
         /// Whether it asks what a request's hash policy came to.
         public var usesKeys: Bool {
             switch self {
             case .ringHash, .maglev: true
-            case .roundRobin, .leastRequest, .random: false
+            case .roundRobin, .leastRequest, .random, .peakEWMA: false
             }
+        }
+        /// Whether it asks how long hosts take to answer.
+        public var watchesLatency: Bool {
+            if case .peakEWMA = self { true } else { false }
         }
     }
     public enum LocalityMode: Sendable, Equatable {
@@ -92,6 +97,45 @@ extension LoadBalancing {
         public init(tableSize: Int = 65537, hashing: ConsistentHashing = ConsistentHashing()) {
             self.tableSize = tableSize
             self.hashing = hashing
+        }
+    }
+
+    public struct PeakEWMA: Sendable, Equatable {
+        public struct Price: Sendable, Equatable {
+            /// Fields that are empty match all.
+            public var from: Locality
+            public var to: Locality
+            public var factor: Double
+
+            public init(from: Locality = Locality(), to: Locality = Locality(), factor: Double) {
+                self.from = from
+                self.to = to
+                self.factor = factor
+            }
+        }
+
+        public var decayTime: Duration
+        /// What a failure counts as at least.
+        public var failurePenalty: Duration
+        public var prices: [Price]
+
+        public init(
+            decayTime: Duration = .seconds(10), failurePenalty: Duration = .seconds(1),
+            prices: [Price] = []
+        ) {
+            self.decayTime = decayTime
+            self.failurePenalty = failurePenalty
+            self.prices = prices
+        }
+
+        /// What latency counts as there for who is here: the first price that matches, else 1.
+        public func price(from: Locality, to: Locality) -> Double {
+            func matches(_ pattern: Locality, _ place: Locality) -> Bool {
+                (pattern.region.isEmpty || pattern.region == place.region)
+                    && (pattern.zone.isEmpty || pattern.zone == place.zone)
+                    && (pattern.subZone.isEmpty || pattern.subZone == place.subZone)
+            }
+            return prices.first { matches($0.from, from) && matches($0.to, to) }?.factor ?? 1
         }
     }
 

@@ -108,6 +108,7 @@ extension Decoding {
         _ message: Envoy_Config_Bootstrap_V3_Bootstrap, _ known: [Cluster?]
     ) -> Bootstrap {
         var result = Bootstrap(node: node(message.node))
+        result.settings.locality = result.node.locality
         if message.hasAdmin, message.admin.hasAddress {
             within("admin") { at in
                 guard let address = at.address(message.admin.address, "address") else { return }

@@ -121,7 +121,8 @@ extension Decoding {
         }
         refuse(
             "policies",
-            expected: "round_robin, least_request, random, ring_hash, maglev or wrr_locality",
+            expected: "round_robin, least_request, random, ring_hash, maglev, wrr_locality "
+                + "or PeakEwma",
             got: message.policies.isEmpty ? "none" : "none of them")
     }
 
@@ -213,10 +214,37 @@ extension Decoding {
                 $0.typedPolicy(config.endpointPickingPolicy, &result)
             }
             result.localityMode = .weighted
+        case Meshproxy_Config_V1_PeakEwma.protoMessageName:
+            guard let config = parse(opened, as: Meshproxy_Config_V1_PeakEwma.self) else {
+                return true
+            }
+            noteUnknown(config)
+            result.policy = peakEWMA(config)
         case prefix + "cluster_provided.v3.ClusterProvided": break
         default: return false
         }
         return true
+    }
+
+    private mutating func peakEWMA(_ config: Meshproxy_Config_V1_PeakEwma) -> LoadBalancing.Policy {
+        var result = LoadBalancing.PeakEWMA()
+        if config.hasDecayTime { result.decayTime = positive(config.decayTime, "decay_time") }
+        if config.hasFailurePenalty {
+            result.failurePenalty = positive(config.failurePenalty, "failure_penalty")
+        }
+        for (index, price) in config.prices.enumerated() {
+            within("prices[\(index)]") { at in
+                at.noteUnknown(price)
+                if !(price.factor > 0 && price.factor.isFinite) {
+                    at.refuse("factor", expected: "more than 0", got: "\(price.factor)")
+                }
+                result.prices.append(
+                    .init(
+                        from: at.locality(price.from), to: at.locality(price.to),
+                        factor: price.factor))
+            }
+        }
+        return .peakEWMA(result)
     }
 
     private mutating func localities(

@@ -6,7 +6,7 @@ import re
 import harness as h
 
 BACKENDS = 7
-KEYS = 500
+KEYS = 200
 LB = h.TYPE + "load_balancing_policies."
 
 
@@ -84,45 +84,8 @@ class Hashing(h.Case):
         made["load_assignment"]["endpoints"] = groups
         return made
 
-    def test_same_endpoint(self):
-        """500 keys each for rings and tables of equal and unequal hosts"""
-        ports, weights = self.ports, [1, 2, 3, 5, 8, 13, 1]
-        equal = [group([endpoint(p) for p in ports])]
-        unequal = [group([endpoint(p, w) for p, w in zip(ports, weights)])]
-        zones = [group([endpoint(ports[0]), endpoint(ports[1], 3)], "b", 1),
-                 group([endpoint(p) for p in ports[2:4]], "a", 5),
-                 group([endpoint(p, status="UNHEALTHY") for p in ports[4:5]], "c", 2)]
-        named = [group([endpoint(p, hostname=f"pod-{i}.svc") for i, p in enumerate(ports)])]
-        keyed = [group([endpoint(p, key=f"shard-{i}") for i, p in enumerate(ports)])]
-        half = [group([endpoint(p, status="UNHEALTHY" if i % 2 else "HEALTHY")
-                       for i, p in enumerate(ports[:4])]),
-                group([endpoint(p) for p in ports[4:]], priority=1)]
-        weighted = {"common_lb_config": {"locality_weighted_lb_config": {}}}
-        by_name = {"common_lb_config": {
-            "consistent_hashing_lb_config": {"use_hostname_for_hashing": True}}}
-        clusters = [
-            self.cluster("ring-equal", equal, lb_policy="RING_HASH"),
-            self.cluster("ring-unequal", unequal, lb_policy="RING_HASH"),
-            self.cluster("ring-murmur", unequal, lb_policy="RING_HASH", ring_hash_lb_config={
-                "hash_function": "MURMUR_HASH_2", "minimum_ring_size": 64,
-                "maximum_ring_size": 100}),
-            self.cluster("ring-zones", zones, lb_policy="RING_HASH", **weighted),
-            self.cluster("ring-named", named, lb_policy="RING_HASH", **by_name),
-            self.cluster("ring-keyed", keyed, lb_policy="RING_HASH"),
-            self.cluster("ring-half", half, lb_policy="RING_HASH"),
-            self.cluster("ring-typed", unequal, **typed(
-                "envoy.load_balancing_policies.ring_hash", "ring_hash.v3.RingHash",
-                minimum_ring_size=300, hash_function="XX_HASH")),
-            self.cluster("maglev-equal", equal, lb_policy="MAGLEV"),
-            self.cluster("maglev-unequal", unequal, lb_policy="MAGLEV"),
-            self.cluster("maglev-small", unequal, lb_policy="MAGLEV",
-                         maglev_lb_config={"table_size": 251}),
-            self.cluster("maglev-zones", zones, lb_policy="MAGLEV", **weighted),
-            self.cluster("maglev-named", named, lb_policy="MAGLEV", **by_name),
-            self.cluster("maglev-half", half, lb_policy="MAGLEV"),
-            self.cluster("maglev-typed", equal, **typed(
-                "envoy.load_balancing_policies.maglev", "maglev.v3.Maglev", table_size=1009)),
-        ]
+    def same_endpoint(self, clusters):
+        """For each of these clusters both send every key to the same backend."""
         names = [cluster["name"] for cluster in clusters]
         connections = self.both(
             clusters, {name: [{"header": {"header_name": "x-key"}}] for name in names})
@@ -131,21 +94,89 @@ class Hashing(h.Case):
             with self.subTest(name):
                 self.same(connections, name, keys, least=4)
 
-    def test_same_key(self):
-        """Headers, cookies, parameters and addresses combine to the same key"""
-        equal = [group([endpoint(p) for p in self.ports])]
+    def hosts(self):
+        """(equal, unequal) endpoint groups of all backends"""
+        weights = [1, 2, 3, 5, 8, 13, 1]
+        return ([group([endpoint(p) for p in self.ports])],
+                [group([endpoint(p, w) for p, w in zip(self.ports, weights)])])
+
+    def special(self, kind, policy):
+        """Clusters of zones, of a half healthy priority and of hashed hostnames"""
+        ports = self.ports
+        zones = [group([endpoint(ports[0]), endpoint(ports[1], 3)], "b", 1),
+                 group([endpoint(p) for p in ports[2:4]], "a", 5),
+                 group([endpoint(p, status="UNHEALTHY") for p in ports[4:5]], "c", 2)]
+        half = [group([endpoint(p, status="UNHEALTHY" if i % 2 else "HEALTHY")
+                       for i, p in enumerate(ports[:4])]),
+                group([endpoint(p) for p in ports[4:]], priority=1)]
+        named = [group([endpoint(p, hostname=f"pod-{i}.svc") for i, p in enumerate(ports)])]
+        return [
+            self.cluster(kind + "-zones", zones, lb_policy=policy,
+                         common_lb_config={"locality_weighted_lb_config": {}}),
+            self.cluster(kind + "-half", half, lb_policy=policy),
+            self.cluster(kind + "-named", named, lb_policy=policy, common_lb_config={
+                "consistent_hashing_lb_config": {"use_hostname_for_hashing": True}}),
+        ]
+
+    def test_ring(self):
+        """Rings of equal and unequal hosts"""
+        equal, unequal = self.hosts()
+        self.same_endpoint([
+            self.cluster("ring-equal", equal, lb_policy="RING_HASH"),
+            self.cluster("ring-unequal", unequal, lb_policy="RING_HASH"),
+            self.cluster("ring-murmur", unequal, lb_policy="RING_HASH", ring_hash_lb_config={
+                "hash_function": "MURMUR_HASH_2", "minimum_ring_size": 64,
+                "maximum_ring_size": 100}),
+            self.cluster("ring-typed", unequal, **typed(
+                "envoy.load_balancing_policies.ring_hash", "ring_hash.v3.RingHash",
+                minimum_ring_size=300, hash_function="XX_HASH")),
+        ])
+
+    def test_ring_special(self):
+        """Rings of zones, half healthy priorities, hostnames and keys in metadata"""
+        keyed = [group([endpoint(p, key=f"shard-{i}") for i, p in enumerate(self.ports)])]
+        self.same_endpoint(self.special("ring", "RING_HASH") + [
+            self.cluster("ring-keyed", keyed, lb_policy="RING_HASH")])
+
+    def test_maglev(self):
+        """Maglev tables of equal and unequal hosts"""
+        equal, unequal = self.hosts()
+        self.same_endpoint([
+            self.cluster("maglev-equal", equal, lb_policy="MAGLEV"),
+            self.cluster("maglev-unequal", unequal, lb_policy="MAGLEV"),
+            self.cluster("maglev-small", unequal, lb_policy="MAGLEV",
+                         maglev_lb_config={"table_size": 251}),
+            self.cluster("maglev-typed", equal, **typed(
+                "envoy.load_balancing_policies.maglev", "maglev.v3.Maglev", table_size=1009)),
+        ])
+
+    def test_maglev_special(self):
+        """Maglev tables of zones, half healthy priorities and hostnames"""
+        self.same_endpoint(self.special("maglev", "MAGLEV"))
+
+    def test_key_combined(self):
+        """Headers, cookies and parameters combine to the same key"""
         header = {"header": {"header_name": "x-key"}}
         cookie = {"cookie": {"name": "session"}}
         parameter = {"query_parameter": {"name": "user"}}
-        policies = {
-            "cookie": [cookie], "parameter": [parameter],
-            "pair": [header, parameter], "three": [header, cookie, parameter],
+        self.same_key({
+            "cookie": [cookie], "pair": [header, parameter],
+            "three": [header, cookie, parameter],
             "terminal": [{**cookie, "terminal": True}, parameter],
+        })
+
+    def test_key_single(self):
+        """A parameter, an address, a path and a rewritten header come to the same key"""
+        self.same_key({
+            "parameter": [{"query_parameter": {"name": "user"}}],
             "address": [{"connection_properties": {"source_ip": True}}],
             "path": [{"header": {"header_name": ":path"}}],
             "rewritten": [{"header": {"header_name": "x-key", "regex_rewrite": {
                 "pattern": {"regex": "[0-9]([0-9]*)"}, "substitution": "\\1-"}}}],
-        }
+        })
+
+    def same_key(self, policies):
+        equal = [group([endpoint(p) for p in self.ports])]
         clusters = [self.cluster(name, equal, lb_policy="MAGLEV") for name in policies]
         connections = self.both(clusters, policies)
         for name in policies:

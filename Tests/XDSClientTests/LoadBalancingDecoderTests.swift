@@ -94,6 +94,30 @@ import XDSClient
         #expect(ring?.hashPolicy == [HashPolicy(source: .header("x-key"), terminal: true)])
     }
 
+    @Test("Our own policy: defaults, and a price for a pair of localities")
+    func peakEWMA() {
+        #expect(
+            decode(typed("{\"@type\": x/meshproxy.config.v1.PeakEwma}")).0?.policy
+                == .peakEWMA(.init(decayTime: .seconds(10), failurePenalty: .seconds(1))))
+        let priced = decode(
+            typed(
+                """
+                {"@type": x/meshproxy.config.v1.PeakEwma, decay_time: 5s, failure_penalty: 0.5s,
+                prices: [{from: {region: a}, to: {region: b, zone: z}, factor: 2.5}]}
+                """)
+        ).0
+        #expect(
+            priced?.policy
+                == .peakEWMA(
+                    .init(
+                        decayTime: .seconds(5), failurePenalty: .milliseconds(500),
+                        prices: [
+                            .init(
+                                from: Locality(region: "a"), to: Locality(region: "b", zone: "z"),
+                                factor: 2.5)
+                        ])))
+    }
+
     @Test(
         "What is out of range is refused where it stands",
         arguments: [
@@ -106,6 +130,18 @@ import XDSClient
                 "ring_hash_lb_config"
             ), ("least_request_lb_config: {choice_count: 1}, lb_policy: 1", "choice_count"),
             ("load_balancing_policy: {}", "load_balancing_policy.policies"),
+            (
+                """
+                load_balancing_policy: {policies: [{typed_extension_config: {name: p, typed_config:
+                {"@type": x/meshproxy.config.v1.PeakEwma, prices: [{factor: 2}, {factor: 0}]}}}]}
+                """, "prices[1].factor"
+            ),
+            (
+                """
+                load_balancing_policy: {policies: [{typed_extension_config: {name: p, typed_config:
+                {"@type": x/meshproxy.config.v1.PeakEwma, decay_time: 0s}}}]}
+                """, "decay_time"
+            ),
         ])
     func refused(fields: String, place: String) {
         let (balancing, problem) = decode(fields)

@@ -399,7 +399,9 @@ final class Exchange: UpstreamCaller {
         touchIdle()
         guard let downstream, let cluster else { return }
         cluster.metrics.responded(head.status, took: worker.loop.now - attemptBegan)
-        if cluster.detectsOutliers, let host { cluster.answered(host, head) }
+        if cluster.detectsOutliers, let host {
+            cluster.answered(host, head, took: worker.loop.now - attemptBegan)
+        }
         if forward?.hasRetryPolicy == true || asked != nil,
             tryAgain(after: head, endStream: endStream)
         {

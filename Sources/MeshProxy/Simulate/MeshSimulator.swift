@@ -143,6 +143,8 @@ final class SimulatedRequest {
     var retry: RetryState
     var attempted: [Host] = []
     var pick: Pick?
+    /// How long the attempt takes.
+    var took = Duration.zero
     var result = Result.answered(200)
     var holdsBudget = false
 

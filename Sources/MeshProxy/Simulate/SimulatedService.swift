@@ -110,6 +110,7 @@ final class SimulatedService {
                 took = left
                 request.result = .outOfTime
             }
+            request.took = took
             queue.add(now + took, service: service, .ended(request))
         }
     }
@@ -156,7 +157,9 @@ final class SimulatedService {
         let evidence: RetryState.Evidence
         switch request.result {
         case .answered(let status):
-            if status >= 500, balancer.isFailingBack { balancer.answeredBadly(pick.host) }
+            if balancer.judgesAnswers {
+                balancer.observed(pick.host, status: status, took: request.took, now: now)
+            }
             balancer.release(pick, .answered, now: now)
             if status < 500 {
                 finish(request, .answered)

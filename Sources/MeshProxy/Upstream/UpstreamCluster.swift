@@ -160,12 +160,14 @@ final class UpstreamCluster {
 
     // MARK: Outliers
 
-    var detectsOutliers: Bool { config.outlierDetection != nil || balancer.isFailingBack }
+    var detectsOutliers: Bool { config.outlierDetection != nil || balancer.judgesAnswers }
 
-    /// An endpoint answered with this head.
-    func answered(_ host: Host, _ head: borrowing MessageHead) {
+    /// An endpoint answered with this head, so long after it was asked.
+    func answered(_ host: Host, _ head: borrowing MessageHead, took: Duration) {
         if config.outlierDetection != nil { observed(host, .answered(head)) }
-        if head.status >= 500, balancer.isFailingBack { balancer.answeredBadly(host) }
+        if balancer.judgesAnswers {
+            balancer.observed(host, status: head.status, took: took, now: set.loop.now)
+        }
     }
 
     /// An attempt at this endpoint came to something. Good answers are counted and no more.

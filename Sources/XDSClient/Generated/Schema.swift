@@ -1569,6 +1569,14 @@ retry_after 3 - m23 -
 @meshproxy.config.v1.MeshProxy.Hedging
 enabled 1 - o -
 min_delay 2 - m23 -
+@meshproxy.config.v1.PeakEwma
+decay_time 1 - m23 -
+failure_penalty 2 - m23 -
+prices 3 * m320 -
+@meshproxy.config.v1.PeakEwma.Price
+from 1 - m32 -
+to 2 - m32 -
+factor 3 - d -
 @udpa.type.v1.TypedStruct
 type_url 1 - s -
 value 2 - m28 -
