@@ -54,6 +54,7 @@ final class Worker {
         clusters = ClusterSet(loop: loop, settings: settings, log: log, metrics: metrics)
         clusters.report = { send(.evidence($0)) }
         clusters.failback = { send(.failback(worker: index, cluster: $0, $1)) }
+        clusters.drillProgress = { send(.drill(worker: index, $0, $1)) }
     }
 
     /// What the control loop said.
@@ -62,6 +63,7 @@ final class Worker {
         case .adopt(let snapshot): adopt(snapshot)
         case .health(let changes): clusters.adopt(changes)
         case .evacuate(let evacuations): clusters.adopt(evacuations)
+        case .drill(let drill): clusters.adopt(drill)
         case .drain: drain()
         case .reportOpenWork: reportOpenWork()
         case .stopListening: stopListening()
@@ -264,6 +266,8 @@ enum WorkerOrder: Sendable {
     case health([HealthModel.Change])
     /// All that there are now.
     case evacuate([Evacuation])
+    /// Begins; `nil` ends what there is.
+    case drill(Drill?)
     case reportOpenWork
     case drain
     case stopListening
@@ -278,6 +282,7 @@ enum WorkerReport: Sendable {
     case adopted(worker: Int, number: UInt64, problems: [String])
     case evidence(HealthEvidence)
     case failback(worker: Int, cluster: String, FailbackRamp.Change)
+    case drill(worker: Int, DrillCounts, DrillRun.Phase)
     /// Exchanges and relayed connections, for each listener that has any.
     case openWork(worker: Int, [String: Int])
     case closed(worker: Int)

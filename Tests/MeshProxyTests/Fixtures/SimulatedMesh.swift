@@ -354,6 +354,7 @@ final class SimulatedProxy {
                 reports.problems += problems
             case .evidence(let evidence): reports.evidence.append(evidence)
             case .failback(_, _, let change): reports.failbacks.append(change)
+            case .drill: break
             case .openWork(_, let work): reports.openWork = work.values.reduce(0, +)
             case .closed: reports.isClosed = true
             }
