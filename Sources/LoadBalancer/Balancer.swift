@@ -60,6 +60,8 @@ public final class Balancer {
     private var failback: FailbackRamp
     private var spill: SpillLimiter?
     private var evacuations: [(service: String, Evacuation)] = []
+    /// Percent of the best priority's hosts.
+    private var hidden = 0
     /// Told of priorities that go and come back, from inside `pick`.
     public var failbackChanged: (FailbackRamp.Change) -> Void = { _ in }
 
@@ -148,6 +150,7 @@ public final class Balancer {
         }
         hosts = kept
         needsRebuild = true
+        if hidden > 0 { _ = hideBest(percent: hidden) }
         return update
     }
 
@@ -213,6 +216,30 @@ public final class Balancer {
         default:
             host.path.suspicion.tryAbandoned()
         }
+    }
+
+    /// As `suspect`, but only this cluster's own view of the host suffers: a failure that was made up
+    /// for it must not be held against the path, which others go over.
+    public func suspectAlone(_ host: Host, _ failure: TransportFailure, now: Instant) {
+        if host.suspicion.failed(
+            failure.kind, now: now, baseHold: settings.baseHold, maxHold: settings.maxHold)
+        {
+            needsRebuild = true
+        }
+    }
+
+    /// Takes so many percent of the best priority's hosts away, as if they had never been, until it is
+    /// called with 0. - Returns: those that are hidden now.
+    public func hideBest(percent: Int) -> [Host] {
+        if percent == 0, hidden == 0 { return [] }
+        hidden = percent
+        let best = hosts.map(\.priority).min()
+        let local = hosts.filter { $0.priority == best }
+        let gone = local.prefix((local.count * percent + 99) / 100)
+        for host in hosts { host.isHidden = false }
+        for host in gone { host.isHidden = true }
+        needsRebuild = true
+        return Array(gone)
     }
 
     /// Takes in that this host answered.
@@ -464,7 +491,7 @@ public final class Balancer {
         if !evacuations.isEmpty { evacuate(now) }
         levels = Array(repeating: [], count: (hosts.map(\.priority).max() ?? -1) + 1)
         tiers = Array(repeating: Tier(), count: levels.count * TierKind.allCases.count)
-        for host in hosts {
+        for host in hosts where !host.isHidden {
             levels[host.priority].append(host)
             guard host.standing == .suspect, host.verdict == .healthy, !host.path.isEjected else {
                 continue
@@ -588,8 +615,9 @@ public final class Balancer {
         for host in hosts {
             precondition(host.activeRequests >= 0 && !host.isRemoved && host.priority >= 0)
         }
-        precondition(needsRebuild || levels.reduce(0) { $0 + $1.count } == hosts.count)
-        if !needsRebuild, !hosts.isEmpty {
+        let shown = hosts.count { !$0.isHidden }
+        precondition(needsRebuild || levels.reduce(0) { $0 + $1.count } == shown)
+        if !needsRebuild, shown > 0 {
             precondition((load.healthyLoad + load.degradedLoad).reduce(0, +) == 100)
         }
         guard !needsRebuild, seenPaths == paths.version else { return }

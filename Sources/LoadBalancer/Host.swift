@@ -59,6 +59,8 @@ public final class Host {
     public internal(set) var isRemoved = false
     /// Percent of its requests that an evacuation sends elsewhere.
     public internal(set) var evacuated = 0
+    /// A drill has taken it away, as if the control plane had.
+    public internal(set) var isHidden = false
     /// Its place among `SpillLimiter`'s meters.
     var meter = -1
     /// The shell's: its pool of connections.
@@ -84,7 +86,7 @@ public final class Host {
     }
 
     var standing: Standing {
-        if evacuated >= 100 { return .draining }
+        if evacuated >= 100 || isHidden { return .draining }
         switch endpoint.status {
         case .draining: return .draining
         case .unhealthy, .timeout: return .unhealthy

@@ -55,6 +55,7 @@ final class Worker {
         clusters.report = { send(.evidence($0)) }
         clusters.outliers.send = { send(.outliers(worker: index, $0)) }
         clusters.failback = { send(.failback(worker: index, cluster: $0, $1)) }
+        clusters.drillProgress = { send(.drill(worker: index, $0, $1)) }
     }
 
     /// What the control loop said.
@@ -63,6 +64,7 @@ final class Worker {
         case .adopt(let snapshot): adopt(snapshot)
         case .health(let changes): clusters.adopt(changes)
         case .evacuate(let evacuations): clusters.adopt(evacuations)
+        case .drill(let drill): clusters.adopt(drill)
         case .drain: drain()
         case .reportOpenWork: reportOpenWork()
         case .stopListening: stopListening()
@@ -265,6 +267,8 @@ enum WorkerOrder: Sendable {
     case health([HealthModel.Change])
     /// All that there are now.
     case evacuate([Evacuation])
+    /// Begins; `nil` ends what there is.
+    case drill(Drill?)
     case reportOpenWork
     case drain
     case stopListening
@@ -280,6 +284,7 @@ enum WorkerReport: Sendable {
     case evidence(HealthEvidence)
     case outliers(worker: Int, OutlierReport)
     case failback(worker: Int, cluster: String, FailbackRamp.Change)
+    case drill(worker: Int, DrillCounts, DrillRun.Phase)
     /// Exchanges and relayed connections, for each listener that has any.
     case openWork(worker: Int, [String: Int])
     case closed(worker: Int)

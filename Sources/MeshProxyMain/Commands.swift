@@ -10,7 +10,10 @@ struct MeshProxyCommand: ParsableCommand {
             subcommand it runs, and takes Envoy's own flags.
             """,
         version: ProxyVersion.line,
-        subcommands: [Run.self, Validate.self, ControlPlane.self, Simulate.self, Version.self],
+        subcommands: [
+            Run.self, Validate.self, ControlPlane.self, Simulate.self, Drill.self,
+            Version.self,
+        ],
         defaultSubcommand: Run.self)
 }
 
@@ -166,6 +169,49 @@ struct Simulate: ParsableCommand {
         for line in worse { print("worse: \(line)") }
         if worse.isEmpty { print("nothing gets worse") }
         throw ExitCode(worse.isEmpty ? 0 : 1)
+    }
+}
+
+struct Drill: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Puts a fault on one cluster of a running proxy, and says what came of it.",
+        discussion: """
+            The fault ends by itself, or when too many requests fail. The exit status is 1 when it \
+            was called off or any request failed. docs/DRILLS.md says more.
+            """)
+
+    @Option(help: "The proxy's admin port: host:port, or unix:path.")
+    var admin: String
+
+    @Option(help: "The cluster whose nearest endpoints are to fail.")
+    var cluster: String
+
+    @Option(help: "refuse, blackhole, slow, 5xx or empty.")
+    var fault = "refuse"
+
+    @Option(help: "How many attempts in a hundred meet it.")
+    var percent = 100
+
+    @Option(name: .customLong("for"), help: "How long: 30s, 2m; at most 120 s.")
+    var length = "30s"
+
+    @Option(help: "How much later a slow answer comes, in milliseconds.")
+    var delayMs = 1000
+
+    @Option(help: "Call it off when more than so many percent of the cluster's requests fail.")
+    var abortAtErrors = 5
+
+    func run() throws {
+        guard let seconds = DrillOptions.seconds(length) else {
+            throw ValidationError("--for wants 1s to 120s, got \(length)")
+        }
+        var options = DrillOptions(cluster: cluster)
+        options.fault = fault
+        options.percent = percent
+        options.seconds = seconds
+        options.delayMilliseconds = delayMs
+        options.abortAtErrors = abortAtErrors
+        throw ExitCode(try DrillProcess.run(options, admin: admin))
     }
 }
 

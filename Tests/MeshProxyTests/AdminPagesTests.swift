@@ -135,6 +135,30 @@ private func bootstrap(_ change: (inout Bootstrap) -> Void = { _ in }) -> Bootst
                 == (isAllowed ? 2 : 0))
     }
 
+    @Test("Over TCP a drill wants the bootstrap's leave", arguments: [false, true])
+    func drillOverTCP(isAllowed: Bool) {
+        let fixture = AdminFixture(
+            bootstrap {
+                $0.admin = Admin(address: .loopback(port: 15000))
+                $0.settings.allowsAdminChanges = isAllowed
+            })
+        #expect(fixture.get("/drill").text == "there was no drill\n")
+        let status = isAllowed ? 200 : 403
+        #expect(fixture.get("/drill?cluster=web&seconds=5", method: "POST").status == status)
+        #expect(fixture.get("/drill/stop", method: "POST").status == status)
+        #expect(
+            fixture.orders.count { if case .drill = $0 { true } else { false } }
+                == (isAllowed ? 2 : 0))
+    }
+
+    @Test(
+        "A drill with numbers that can't be is refused",
+        arguments: ["cluster=web&seconds=121", "cluster=web&percent=0", "cluster=web&fault=flood"])
+    func badDrill(query: String) {
+        let fixture = AdminFixture(bootstrap())
+        #expect(fixture.get("/drill?" + query, method: "POST").status == 400)
+    }
+
     @Test("A priority on its way back is shown where it has come least far")
     func failback() {
         let fixture = AdminFixture(bootstrap(), workers: 2)

@@ -39,6 +39,14 @@ struct AdminPages {
             help: "let connections end (?graceful, ?inboundonly, ?skip_exit)", mutates: true
         ) { pages, request throws(AdminQueryError) in try pages.drainListeners(request) },
         Page(
+            path: "/drill",
+            help: "put a fault on a cluster for a time (POST ?cluster=, ?fault=, ?percent=100, "
+                + "?seconds=30, ?abort_at_errors=5, ?delay_ms=1000); what came of it (GET)"
+        ) { pages, request throws(AdminQueryError) in try pages.drill(request) },
+        Page(path: "/drill/stop", help: "end the drill now", mutates: true) { pages, _ in
+            pages.stopDrill()
+        },
+        Page(
             path: "/evacuate",
             help: "take traffic off endpoints (POST ?locality=, ?cluster=, ?service=, "
                 + "?percent_per_second=10, ?percent=100); who is leaving (GET)"

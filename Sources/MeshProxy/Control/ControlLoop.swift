@@ -26,6 +26,8 @@ final class ControlLoop {
     /// Priorities that are not whole, as workers told last.
     let failbacks = FailbackBoard()
     var evacuations: [Evacuation] = []
+    /// The drill that runs, or ran last.
+    private(set) var drill: DrillWatch?
     private var contents: [String: [UInt8]] = [:]
     private var readFailures: [String: String] = [:]
 
@@ -226,6 +228,9 @@ final class ControlLoop {
                     "cluster": cluster, "priority": "\(change.priority)",
                     "state": change.event.words, "worker": "\(worker)",
                 ])
+        case .drill(let worker, let counts, let phase):
+            let mustStop = drill?.received(counts, phase, worker: worker, now: loop.now)
+            if mustStop == true { revertDrill() }
         case .openWork(let worker, let byListener):
             openWork[worker] = byListener
             checkDrained()
@@ -307,6 +312,27 @@ final class ControlLoop {
         self.evacuations = evacuations
         clusters.adopt(evacuations)
         for worker in workers { worker(.evacuate(evacuations)) }
+    }
+
+    func begin(_ drill: Drill) {
+        self.drill = DrillWatch(drill)
+        log.warning(
+            "drill begins",
+            [
+                "cluster": drill.cluster, "fault": drill.fault.rawValue,
+                "percent": "\(drill.percent)", "for": "\(drill.ends - drill.began)",
+            ])
+        for worker in workers { worker(.drill(drill)) }
+    }
+
+    func stopDrill(_ reason: String) {
+        drill?.stop(reason, at: loop.now)
+        revertDrill()
+    }
+
+    private func revertDrill() {
+        log.warning("drill ends early", ["reason": drill?.reason ?? ""])
+        for worker in workers { worker(.drill(nil)) }
     }
 
     private func forgetHealth(of snapshot: Snapshot) {

@@ -48,7 +48,7 @@ extension AdminPages {
     }
 
     /// Whoever runs beside the proxy reaches TCP; a unix socket has an owner.
-    private func refusalOfChanges() -> AdminServer.Reply? {
+    func refusalOfChanges() -> AdminServer.Reply? {
         let bootstrap = control.bootstrap
         switch bootstrap.admin?.address {
         case nil, .pipe: return nil

@@ -65,7 +65,7 @@ final class Exchange: UpstreamCaller {
     var began = Instant.zero
     var attemptBegan = Instant.zero
     private var deadline: LoopTimer?
-    private var attemptTimer: LoopTimer?
+    private(set) var attemptTimer: LoopTimer?
     private var idleTimer: LoopTimer?
     /// Runs while an attempt is under way, where its policy bounds its silence.
     private var tryIdleTimer: LoopTimer?
@@ -234,19 +234,28 @@ final class Exchange: UpstreamCaller {
         case .host(let pick):
             picked = pick
             log.upstreamHost = pick.host.address
-            let pool = cluster.pool(to: pick.host, downstreamIsHTTP2: downstream?.isHTTP2 ?? false)
-            self.pool = pool
-            if pool.refusesCallers {
-                leaseFailed(
-                    UpstreamFailure(
-                        transport: TransportFailure(
-                            .exhausted, detail: "too many pending requests"),
-                        unprocessed: true, overflow: true))
+            if let drill = cluster.drill,
+                let suffering = drill.attempted(pick.host, isRetry: !attempted.isEmpty)
+            {
+                suffer(suffering)
                 return
             }
-            if requestIsComplete { startAttemptTimer() }
-            if let connection = pool.lease(for: self) { leased(connection) }
+            lease(from: cluster, pick.host)
         }
+    }
+
+    private func lease(from cluster: UpstreamCluster, _ host: Host) {
+        let pool = cluster.pool(to: host, downstreamIsHTTP2: downstream?.isHTTP2 ?? false)
+        self.pool = pool
+        if pool.refusesCallers {
+            leaseFailed(
+                UpstreamFailure(
+                    transport: TransportFailure(.exhausted, detail: "too many pending requests"),
+                    unprocessed: true, overflow: true))
+            return
+        }
+        if requestIsComplete { startAttemptTimer() }
+        if let connection = pool.lease(for: self) { leased(connection) }
     }
 
     func leased(_ connection: UpstreamConnection) {
@@ -495,6 +504,9 @@ final class Exchange: UpstreamCaller {
         if isFinished { return }
         isFinished = true
         life &+= 1
+        if let drill = cluster?.drill {
+            drill.requestEnded(log, began: began, wasHeld: isHeld)
+        }
         deadline?.stop()
         attemptTimer?.stop()
         idleTimer?.stop()
@@ -569,13 +581,15 @@ final class Exchange: UpstreamCaller {
 
     // MARK: Time
 
-    private enum AttemptTimer {
+    enum AttemptTimer {
         case perTry, retry, budget
+        /// A drill's.
+        case silence, delay
     }
     /// How long a retry waits for others to make room in the budget.
     private static let longestBudgetWait = Duration.seconds(2)
 
-    private var attemptTimerMeans = AttemptTimer.perTry
+    private(set) var attemptTimerMeans = AttemptTimer.perTry
 
     /// From the end of the request to the end of the response; zero is for ever.
     var timeLimit: Duration {
@@ -612,7 +626,7 @@ final class Exchange: UpstreamCaller {
         startAttemptTimer(at: worker.loop.now + limit, .perTry)
     }
 
-    private func startAttemptTimer(at time: Instant, _ meaning: AttemptTimer) {
+    func startAttemptTimer(at time: Instant, _ meaning: AttemptTimer) {
         if attemptTimer == nil {
             attemptTimer = LoopTimer(worker.loop.timers) { [unowned self] in attemptTimerFired() }
         }
@@ -629,6 +643,10 @@ final class Exchange: UpstreamCaller {
             log.flags.insert(.upstreamOverflow)
             reply(.overflow("retry budget"))
         case .perTry: tryTimedOut("try-timeout")
+        case .silence:
+            if let host, let cluster { fail(by: cluster.silenceEnded(host)) }
+        case .delay:
+            if let host, let cluster { lease(from: cluster, host) }
         }
     }
 

@@ -37,6 +37,10 @@ final class ClusterSet {
     /// Where news of priorities that go and come back goes.
     var failback: (_ cluster: String, FailbackRamp.Change) -> Void = { _, _ in }
     private(set) var evacuations: [Evacuation] = []
+    /// The one that runs, or ran last.
+    private(set) var drill: Drill?
+    /// Where the news of it goes.
+    var drillProgress: (DrillCounts, DrillRun.Phase) -> Void = { _, _ in }
 
     private var plaintext = ByteBuffer()
     private var ciphertext = ByteBuffer()
@@ -147,6 +151,13 @@ final class ClusterSet {
     func adopt(_ evacuations: [Evacuation]) {
         self.evacuations = evacuations
         for cluster in clusters.values { cluster.adopt(evacuations) }
+    }
+
+    /// Begins a drill, or with `nil` stops it.
+    func adopt(_ drill: Drill?) {
+        let name = drill?.cluster ?? self.drill?.cluster ?? ""
+        self.drill = drill
+        clusters[name]?.adopt(drill)
     }
 
     func drain() {

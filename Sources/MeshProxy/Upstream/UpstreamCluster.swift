@@ -18,6 +18,9 @@ final class UpstreamCluster {
     /// One for each transport that the cluster has, made when it is first needed.
     private var tls: [Int: TLSContext] = [:]
     private let sessions = TLSSessionCache()
+    /// Almost always `nil`; every attempt and every end of a request looks.
+    private(set) var drill: ClusterDrill?
+    private(set) var bestPriority = 0
     /// The region that counts as near: that of the best priority.
     private var nearRegion: String?
     /// Connections to all its endpoints, and callers that wait for one.
@@ -65,6 +68,7 @@ final class UpstreamCluster {
         balancer.failbackChanged = { [unowned self] in failbackChanged($0) }
         adoptEndpoints()
         if !set.evacuations.isEmpty { adopt(set.evacuations) }
+        if let drill = set.drill, drill.ends > set.loop.now { adopt(drill) }
     }
 
     var name: String { config.name }
@@ -102,6 +106,8 @@ final class UpstreamCluster {
 
     func drain() {
         isDrained = true
+        drill?.cancel()
+        drill = nil
         for host in balancer.hosts {
             pools(of: host)?.drain()
             host.attachment = nil
@@ -123,6 +129,7 @@ final class UpstreamCluster {
 
     private func failbackChanged(_ change: FailbackRamp.Change) {
         set.failback(name, change)
+        drill?.followed(change)
         // What is to get load again is connected to before it does.
         guard case .holding = change.event else { return }
         for host in balancer.hosts.lazy.filter({ $0.priority == change.priority })
@@ -146,7 +153,9 @@ final class UpstreamCluster {
                         locality: locality.locality, localityWeight: locality.weight))
             }
         }
-        nearRegion = config.endpoints.localities.min { $0.priority < $1.priority }?.locality.region
+        let best = config.endpoints.localities.min { $0.priority < $1.priority }
+        nearRegion = best?.locality.region
+        bestPriority = max(0, best?.priority ?? 0)
         let update = balancer.update(
             endpoints: resolved, configuration: config.loadBalancing,
             overprovisioningFactor: config.endpoints.overprovisioningFactor,
@@ -156,6 +165,42 @@ final class UpstreamCluster {
             host.attachment = nil
         }
         metrics.membership(total: balancer.hosts.count)
+    }
+
+    // MARK: Drills
+
+    /// Begins a drill if it is of this cluster; `nil` stops the one that there is.
+    func adopt(_ drill: Drill?) {
+        guard let drill else {
+            self.drill?.stop()
+            return
+        }
+        if drill.cluster == name { self.drill = ClusterDrill(drill, cluster: self) }
+    }
+
+    func drillEnded() { drill = nil }
+
+    /// Takes endpoints of the best priority away, as if the configuration had.
+    func hideBest(percent: Int) {
+        for host in balancer.hideBest(percent: percent) { pools(of: host)?.closeIdle() }
+    }
+
+    func suspectAlone(_ host: Host, _ failure: TransportFailure) {
+        balancer.suspectAlone(host, failure, now: set.loop.now)
+    }
+
+    /// A drill's endpoint has not said a word for as long as one waits.
+    func silenceEnded(_ host: Host) -> TransportFailure {
+        let failure = TransportFailure(.connectTimeout, detail: "drill")
+        suspectAlone(host, failure)
+        return failure
+    }
+
+    /// How long an attempt waits for an endpoint that does not say a word.
+    func patience(with host: Host) -> Duration {
+        let patience = set.settings.pingInterval + set.settings.pingTimeout
+        let limit = connectTimeout(of: host)
+        return hasAlternative(to: host) ? min(limit, patience) : limit
     }
 
     // MARK: Outliers

@@ -355,6 +355,7 @@ final class SimulatedProxy {
             case .evidence(let evidence): reports.evidence.append(evidence)
             case .outliers: break
             case .failback(_, _, let change): reports.failbacks.append(change)
+            case .drill: break
             case .openWork(_, let work): reports.openWork = work.values.reduce(0, +)
             case .closed: reports.isClosed = true
             }
