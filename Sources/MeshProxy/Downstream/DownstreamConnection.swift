@@ -115,17 +115,10 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
     /// - Returns: `false` when the exchange should wait for `downstreamDrained`.
     func sendBody(_ bytes: Span<UInt8>, on id: StreamID, endStream: Bool) -> Bool {
         guard let codec, let stream else { return true }
-        let roomInside =
-            worker.clusters.pass(
-                bytes, on: id, endStream: endStream, through: codec, to: stream
-            ) { manager.metrics.sent($0) }
-            || codec.sendBody(bytes, on: id, endStream: endStream)
+        let roomInside = worker.clusters.sendBody(
+            bytes, on: id, endStream: endStream, through: codec, to: stream, unflushed: &unflushed
+        ) { manager.metrics.sent($0) }
         markDirty()
-        unflushed += bytes.count
-        if unflushed >= ClusterSet.burstBytes, codec.hasOutput {
-            unflushed = 0
-            worker.clusters.flush(codec, to: stream) { manager.metrics.sent($0) }
-        }
         return roomInside && stream.queuedBytes <= DownstreamConnection.writeLimit
     }
 

@@ -179,19 +179,29 @@ final class ClusterSet {
         plain.shrink(keeping: ClusterSet.keptBytes)
     }
 
-    /// Sends a long part of a body past the codec's buffer, where it goes out as it is.
-    /// - Returns: whether it was sent.
-    func pass(
+    /// Sends part of a body. A long part that goes out as it is skips the codec's buffer, and a burst is
+    /// written before the turn's end.
+    /// - Parameter unflushed: bytes of bodies since the connection's output was last written.
+    /// - Returns: `false` when the codec holds as much as it should.
+    func sendBody(
         _ bytes: Span<UInt8>, on id: StreamID, endStream: Bool, through codec: any HTTPConnection,
-        to stream: any ByteStream, sent: (Int) -> Void
+        to stream: any ByteStream, unflushed: inout Int, sent: (Int) -> Void
     ) -> Bool {
-        guard bytes.count >= ClusterSet.longPart,
+        if bytes.count >= ClusterSet.longPart,
             codec.passBody(bytes.count, on: id, endStream: endStream)
-        else { return false }
-        if codec.hasOutput { flush(codec, to: stream, sent: sent) }
-        sent(bytes.count)
-        stream.write(bytes)
-        return true
+        {
+            if codec.hasOutput { flush(codec, to: stream, sent: sent) }
+            sent(bytes.count)
+            stream.write(bytes)
+            return true
+        }
+        let hasRoom = codec.sendBody(bytes, on: id, endStream: endStream)
+        unflushed += bytes.count
+        if unflushed >= ClusterSet.burstBytes, codec.hasOutput {
+            unflushed = 0
+            flush(codec, to: stream, sent: sent)
+        }
+        return hasRoom
     }
 
     /// A cleared buffer for ciphertext on its way out. Calls may nest; inner ones get a fresh one.
@@ -220,7 +230,7 @@ final class ClusterSet {
     private static let longPart = 16 * 1024
     /// So much of bodies is written before the turn's end: what is encoded, encrypted and sent in
     /// one go is in the processor's cache all the way.
-    static let burstBytes = 64 * 1024
+    private static let burstBytes = 64 * 1024
     /// Between turns the buffers keep what a busy turn needs.
     private static let keptBytes = 1024 * 1024
 }

@@ -87,16 +87,10 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
 
     /// - Returns: `false` when the caller should wait for `upstreamDrained`.
     func sendBody(_ bytes: Span<UInt8>, on id: StreamID, endStream: Bool) -> Bool {
-        guard let codec, let stream else { return true }
-        let roomInside =
-            pool?.pass(bytes, on: id, endStream: endStream, through: codec, to: stream) == true
-            || codec.sendBody(bytes, on: id, endStream: endStream)
+        guard let codec, let stream, let pool else { return true }
+        let roomInside = pool.sendBody(
+            bytes, on: id, endStream: endStream, through: codec, to: stream, unflushed: &unflushed)
         markDirty()
-        unflushed += bytes.count
-        if unflushed >= ClusterSet.burstBytes, codec.hasOutput {
-            unflushed = 0
-            pool?.flush(codec, to: stream)
-        }
         return roomInside && stream.queuedBytes <= UpstreamConnection.writeLimit
     }
 

@@ -148,13 +148,13 @@ final class UpstreamPool {
         cluster.set.flush(codec, to: stream) { cluster.sent($0) }
     }
 
-    func pass(
+    func sendBody(
         _ bytes: Span<UInt8>, on id: StreamID, endStream: Bool, through codec: any HTTPConnection,
-        to stream: any ByteStream
+        to stream: any ByteStream, unflushed: inout Int
     ) -> Bool {
-        cluster.set.pass(bytes, on: id, endStream: endStream, through: codec, to: stream) {
-            cluster.sent($0)
-        }
+        cluster.set.sendBody(
+            bytes, on: id, endStream: endStream, through: codec, to: stream, unflushed: &unflushed
+        ) { cluster.sent($0) }
     }
 
     func received(_ count: Int) { cluster.received(count) }
