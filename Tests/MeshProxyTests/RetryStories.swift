@@ -266,30 +266,6 @@ import Testing
         #expect(mesh.finish() == [])
     }
 
-    @Test("A thousand failures at once with a budget of 20 % make no more than 200 retries")
-    func storm() {
-        let mesh = SimulatedMesh(seed: 15)
-        let a = mesh.upstream("a", .http2) { _ in .reply(503, "no").after(.milliseconds(10)) }
-        let b = mesh.remote("b", .http2) { _ in .reply(503, "no").after(.milliseconds(10)) }
-        for server in [a, b] { server.limits.maxConcurrentStreams = 2000 }
-        let proxy = mesh.proxy(
-            clusters: [
-                .of("svc", a, b) {
-                    $0.circuitBreakers.maxRequests = 2000
-                    $0.circuitBreakers.maxPendingRequests = 2000
-                }
-            ], routes: [.forward(to: "svc", retry: .on(.serverError, times: 1))]
-        ) { $0.maxConcurrentStreams = 2000 }
-        let client = mesh.client(.http2, proxy)
-        client.limits.maxConcurrentStreams = 2000
-        let calls = (0..<1000).map { _ in client.get() }
-        #expect(mesh.run())
-        #expect(calls.allSatisfy { $0.isAnswered(503) })
-        let retries = a.requests.count + b.requests.count - 1000
-        #expect((150...200).contains(retries), "\(retries)")
-        #expect(mesh.finish() == [])
-    }
-
     @Test("Deadline 250 ms, tries of 100 ms: the third is given what is left, and all are told so")
     func timeLeft() {
         let mesh = SimulatedMesh(seed: 16)
