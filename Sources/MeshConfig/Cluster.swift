@@ -37,7 +37,8 @@ public struct Cluster: Sendable, Equatable {
     public var maxRequestsPerConnection: Int
     public var maxConcurrentStreams: Int
     public var initialStreamWindow: Int
-    public var initialConnectionWindow: Int
+    /// `nil`: as much as all streams of a connection may leave unread.
+    public var initialConnectionWindow: Int?
     /// Close upstream connections without a request for this long; 0 is never. Default 1 h.
     public var idleTimeout: Duration
     /// HTTP/2 PING: interval and time-out; `nil`: our own defaults for remote endpoints.
@@ -73,7 +74,7 @@ public struct Cluster: Sendable, Equatable {
         maxRequestsPerConnection = 0
         maxConcurrentStreams = 1024
         initialStreamWindow = 1024 * 1024
-        initialConnectionWindow = 16 * 1024 * 1024
+        initialConnectionWindow = nil
         idleTimeout = .seconds(3600)
         keepAliveInterval = nil
         keepAliveTimeout = nil

@@ -138,7 +138,7 @@ final class TCPRelay {
             cluster?.observed(picked.host, .connected)
         }
         noteAttempt(nil)
-        log.upstreamLocalAddress = upstream.localAddress
+        if manager.wantsLog { log.upstreamLocalAddress = upstream.localAddress }
         firstBytes.withBytes { upstream.write($0.span) }
         firstBytes = ByteBuffer()
         downstream.resumeReading(.notReady)
@@ -160,9 +160,12 @@ final class TCPRelay {
     }
 
     fileprivate func receivedEnd(fromDownstream: Bool) {
-        (fromDownstream ? upstream : downstream)?.finish()
         if fromDownstream { downstreamHasEnded = true } else { upstreamHasEnded = true }
-        if downstreamHasEnded, upstreamHasEnded { end() }
+        if downstreamHasEnded, upstreamHasEnded {
+            end()
+        } else {
+            (fromDownstream ? upstream : downstream)?.finish()
+        }
     }
 
     fileprivate func drained(isDownstream: Bool) {

@@ -18,6 +18,7 @@ final class UpstreamCluster {
     /// One for each transport that the cluster has, made when it is first needed.
     private var tls: [Int: TLSContext] = [:]
     private let sessions = TLSSessionCache()
+    private var sharedContext: HTTPCodecContext?
     /// Almost always `nil`; every attempt and every end of a request looks.
     private(set) var drill: ClusterDrill?
     private(set) var bestPriority = 0
@@ -83,6 +84,7 @@ final class UpstreamCluster {
         }
         let old = self.config
         self.config = config
+        sharedContext = nil
         breaker.limits = config.circuitBreakers
         retries.percent = config.circuitBreakers.retryBudgetPercent
         retries.minimum = config.circuitBreakers.retryBudgetMinimum
@@ -97,6 +99,18 @@ final class UpstreamCluster {
             for host in balancer.hosts { host.attachment = nil }
         }
         adoptEndpoints()
+    }
+
+    /// What the codecs of its connections share.
+    var codecContext: HTTPCodecContext {
+        if let sharedContext { return sharedContext }
+        var limits = HTTPLimits()
+        limits.maxConcurrentStreams = config.maxConcurrentStreams
+        limits.streamWindow = config.initialStreamWindow
+        limits.connectionWindow = config.initialConnectionWindow
+        let context = HTTPCodecContext(limits: limits, workspace: set.headWorkspace)
+        sharedContext = context
+        return context
     }
 
     /// Trust has changed: connections from now on are made under the new one.

@@ -128,20 +128,14 @@ final class UpstreamPool {
     }
 
     func makeCodec(negotiated: String?) -> any HTTPConnection {
-        var limits = HTTPLimits()
-        limits.streamWindow = cluster.config.initialStreamWindow
-        limits.connectionWindow = cluster.config.initialConnectionWindow
         let http2: Bool
         switch version {
         case .http2: http2 = true
         case .http1: http2 = false
         case .alpn: http2 = negotiated == "h2"
         }
-        let workspace = cluster.set.headWorkspace
-        if http2 {
-            return HTTP2Connection(role: .client, limits: limits, workspace: workspace)
-        }
-        return HTTP1Connection(role: .client, limits: limits, workspace: workspace)
+        if http2 { return HTTP2Connection(role: .client, context: cluster.codecContext) }
+        return HTTP1Connection(role: .client, context: cluster.codecContext)
     }
 
     func flush(_ codec: any HTTPConnection, to stream: any ByteStream) {
