@@ -18,6 +18,8 @@ public struct TransportFailure: Error, Hashable, Sendable {
         case tlsNoCertificate
         /// Any other failed handshake, among them no common ALPN protocol.
         case tlsHandshake
+        /// A PING is unanswered for so long that another is sent; the connection may be well yet.
+        case pingLate
         case pingTimeout
         /// The peer answered a CONNECT with something other than 2xx.
         case tunnelRefused
@@ -39,6 +41,7 @@ public struct TransportFailure: Error, Hashable, Sendable {
             case .tlsExpired: "tls-expired"
             case .tlsNoCertificate: "tls-no-cert"
             case .tlsHandshake: "tls-handshake"
+            case .pingLate: "ping-late"
             case .pingTimeout: "ping-timeout"
             case .tunnelRefused: "tunnel-refused"
             case .protocolError: "protocol-error"

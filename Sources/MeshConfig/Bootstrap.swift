@@ -128,7 +128,8 @@ public struct Settings: Sendable, Equatable {
     public var maxHold: Duration
     /// Connect time-out for endpoints of another region.
     public var remoteConnectTimeout: Duration
-    /// HTTP/2 PING on upstream connections that are remote or have waited for an answer this long.
+    /// HTTP/2 PING on upstream connections that have waited for an answer this long; `pingTimeout` is for
+    /// two of them, one after the other.
     public var pingInterval: Duration
     public var pingTimeout: Duration
     /// A control plane that gave nothing for this long after connecting is passed over.

@@ -5,4 +5,6 @@ enum HealthEvidence: Sendable {
     case failed(cluster: String, address: SocketAddress, TransportFailure)
     /// An endpoint that had failed answered a request.
     case recovered(cluster: String, address: SocketAddress)
+    /// A PING that was late, and was reported so, is answered.
+    case answered(path: SocketAddress)
 }

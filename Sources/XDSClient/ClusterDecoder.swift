@@ -290,13 +290,27 @@ extension Decoding {
                 message.initialConnectionWindowSize.value, "initial_connection_window_size")
         }
         if message.hasConnectionKeepalive {
-            if message.connectionKeepalive.hasInterval {
-                cluster.keepAliveInterval = duration(
-                    message.connectionKeepalive.interval, "connection_keepalive.interval")
+            cluster.keepAlive = within("connection_keepalive") {
+                $0.keepAlive(message.connectionKeepalive)
             }
-            cluster.keepAliveTimeout = duration(
-                message.connectionKeepalive.timeout, "connection_keepalive.timeout")
         }
+    }
+
+    private mutating func keepAlive(_ message: Envoy_Config_Core_V3_KeepaliveSettings)
+        -> ConnectionKeepAlive
+    {
+        noteUnknown(message)
+        var result = ConnectionKeepAlive(
+            interval: message.hasInterval ? positive(message.interval, "interval") : nil,
+            timeout: positive(message.timeout, "timeout"))
+        if message.hasIntervalJitter {
+            result.jitterPercent = percent(message.intervalJitter, "interval_jitter")
+        }
+        if message.hasConnectionIdleInterval {
+            result.idleInterval = positive(
+                message.connectionIdleInterval, "connection_idle_interval")
+        }
+        return result
     }
 
     mutating func window(_ value: UInt32, _ field: String) -> Int {

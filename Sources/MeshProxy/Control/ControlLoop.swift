@@ -261,6 +261,8 @@ final class ControlLoop {
                     cluster: cluster, address, gateway: nil, failure, now: loop.now))
         case .recovered(let cluster, let address):
             publish(health.succeeded(cluster: cluster, address, gateway: nil))
+        case .answered(let path):
+            publish(health.answered(path: path))
         }
     }
 

@@ -435,10 +435,16 @@ final class UpstreamCluster {
         reportFailure(host, failure)
     }
 
-    /// A connect goes on that has taken too long for requests to wait for it.
+    /// A connection goes on, but keeps requests waiting for too long: to connect, or for a PING.
     func connectionIsLate(_ host: Host, _ failure: TransportFailure) {
         balancer.suspect(host, failure, now: set.loop.now)
         reportFailure(host, failure)
+    }
+
+    /// A PING on a connection is answered that was late.
+    func connectionAnswered(_ host: Host) {
+        set.paths.answered(host.path)
+        set.report(.answered(path: host.path.address))
     }
 
     /// Whether another endpoint could take what waits for this one.

@@ -1,5 +1,6 @@
 import EventLoop
 import HTTPCodec
+import HealthProbe
 import LoadBalancer
 import MTLS
 import MeshBase
@@ -97,11 +98,15 @@ final class UpstreamPool {
     }
     var idleTimeout: Duration { cluster.config.idleTimeout }
     var maxRequestsPerConnection: Int { cluster.config.maxRequestsPerConnection }
-    var pingInterval: Duration? {
-        cluster.config.keepAliveInterval ?? cluster.set.settings.pingInterval
-    }
-    var pingTimeout: Duration? {
-        cluster.config.keepAliveTimeout ?? cluster.set.settings.pingTimeout
+    func makePingWatch() -> PingWatch {
+        let settings = cluster.set.settings
+        guard let keepAlive = cluster.config.keepAlive else {
+            return PingWatch(
+                interval: settings.pingInterval, timeout: settings.pingTimeout, now: loop.now)
+        }
+        return PingWatch(
+            interval: settings.pingInterval, timeout: settings.pingTimeout, keepAlive: keepAlive,
+            random: loop.random.split(), now: loop.now)
     }
 
     func openStream(for connection: UpstreamConnection) -> any ByteStream {
@@ -198,6 +203,18 @@ final class UpstreamPool {
             return
         }
         failWaiting(failure)
+    }
+
+    /// A PING on this connection is late: what comes now waits for its answer, or goes elsewhere.
+    func isSilent(_ connection: UpstreamConnection, _ failure: TransportFailure) {
+        unlist(connection)
+        cluster.connectionIsLate(host, failure)
+    }
+
+    /// The late PING is answered.
+    func answered(_ connection: UpstreamConnection) {
+        cluster.connectionAnswered(host)
+        if connection.available > 0 { list(connection) }
     }
 
     /// A connect takes long.
