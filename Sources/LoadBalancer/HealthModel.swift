@@ -141,10 +141,10 @@ public struct HealthModel {
         _ subject: Subject, _ kind: TransportFailure.Kind, probe: SocketAddress?, _ now: Instant
     ) -> [Change] {
         var record = records[subject] ?? Record()
-        // A late PING only casts doubt, where there is none yet: it is about to be answered, or to
-        // time out, which then is the first failure.
-        if kind == .pingLate, record.phase != .well { return [] }
-        if record.kind == .pingLate, record.phase == .suspect {
+        // Doubt is cast where there is none yet. A late PING is about to be answered, or to time out,
+        // which then is the first failure.
+        if kind.isOnlyDoubt, record.phase != .well { return [] }
+        if record.kind?.isOnlyDoubt == true, record.phase == .suspect {
             record = Record(failedProbe: record.failedProbe, outlier: record.outlier)
         }
         record.failures += 1
@@ -159,7 +159,7 @@ public struct HealthModel {
         // Silence that lasted as long as these two take is not the fault of one request.
         let isSilent = kind == .pingTimeout || kind == .connectTimeout
         let counts =
-            kind != .pingLate && (record.failures >= failuresToEject || isSilent)
+            !kind.isOnlyDoubt && (record.failures >= failuresToEject || isSilent)
         let ejects = counts || (wasTried && record.hold > .zero)
         if wasTried || record.phase == .well {
             record.hold = record.hold == .zero ? baseHold : min(record.hold + record.hold, maxHold)

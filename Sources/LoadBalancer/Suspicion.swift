@@ -26,7 +26,7 @@ public struct Suspicion: Equatable, Sendable {
     public mutating func failed(
         _ kind: TransportFailure.Kind, now: Instant, baseHold: Duration, maxHold: Duration
     ) -> Bool {
-        if kind == .exhausted {
+        if kind == .exhausted || kind == .connectLate {
             trialInFlight = false
             return false
         }
@@ -74,17 +74,22 @@ extension TransportFailure.Kind {
             .tlsExpired, .tlsNoCertificate, .tlsHandshake, .pingLate, .pingTimeout,
             .tunnelRefused, .nameNotResolved:
             true
-        case .reset, .closed, .protocolError, .exhausted: false
+        case .reset, .closed, .protocolError, .exhausted, .connectLate: false
         }
     }
 
     /// The connection's first hop did not answer: with a direct endpoint the path is at fault.
     public var concernsFirstHop: Bool {
         switch self {
-        case .connectRefused, .connectTimeout, .unreachable, .pingLate, .pingTimeout: true
+        case .connectRefused, .connectTimeout, .connectLate, .unreachable, .pingLate,
+            .pingTimeout:
+            true
         default: false
         }
     }
+
+    /// It casts doubt and proves nothing: looked into, but never a reason to eject.
+    public var isOnlyDoubt: Bool { self == .pingLate || self == .connectLate }
 }
 
 /// The health of first hops, shared by all balancers of a worker: a gateway that dies is one event,
@@ -95,6 +100,7 @@ public final class PathHealth {
         public internal(set) var suspicion = Suspicion()
         /// The control loop's word.
         public internal(set) var isEjected = false
+        public var isUsable: Bool { !isEjected && !suspicion.isSuspected }
 
         init(_ address: SocketAddress) {
             self.address = address

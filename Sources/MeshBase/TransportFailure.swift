@@ -7,6 +7,8 @@ public struct TransportFailure: Error, Hashable, Sendable {
     public enum Kind: UInt8, Hashable, Sendable, CaseIterable {
         case connectRefused
         case connectTimeout
+        /// Another way to the same was connected sooner; this one may be well yet.
+        case connectLate
         case unreachable
         /// The peer reset the connection, or the kernel gave it up.
         case reset
@@ -33,6 +35,7 @@ public struct TransportFailure: Error, Hashable, Sendable {
             switch self {
             case .connectRefused: "connect-refused"
             case .connectTimeout: "connect-timeout"
+            case .connectLate: "connect-late"
             case .unreachable: "unreachable"
             case .reset: "reset"
             case .closed: "closed"

@@ -43,6 +43,7 @@ public struct Cluster: Sendable, Equatable {
     /// HTTP/2 PING as configured; `nil`: our own, of `Settings`.
     public var keepAlive: ConnectionKeepAlive?
     public var tcpKeepAlive: Duration?
+    public var happyEyeballs = HappyEyeballs()
     public var bufferLimitBytes: Int
     public var source: SocketAddress?
     /// `ignore_health_on_host_removal`: an endpoint taken away goes at once though healthy.

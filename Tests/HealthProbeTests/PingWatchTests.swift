@@ -37,7 +37,7 @@ import Testing
     func twoMisses() {
         var watch = watch()
         #expect(watch.nextDeadline == nil)
-        #expect(!watch.requestBegan(now: at(0)))
+        #expect(watch.requestBegan(now: at(0)) == false)
         #expect(next(&watch) == Event(at(1000), .ping))
         #expect(!watch.isSuspect)
         #expect(next(&watch) == Event(at(1500), .suspect(asksAgain: true)))
@@ -51,11 +51,11 @@ import Testing
         _ = watch.requestBegan(now: at(0))
         _ = next(&watch)
         _ = next(&watch)
-        #expect(watch.received(now: at(1700)))
+        #expect(watch.received(now: at(1700)) == true)
         #expect(!watch.isSuspect)
         watch.messageReceived()
         _ = watch.requestBegan(now: at(1800))
-        #expect(!watch.received(now: at(1900)))
+        #expect(watch.received(now: at(1900)) == false)
         #expect(next(&watch) == Event(at(2900), .ping))
     }
 
@@ -72,7 +72,7 @@ import Testing
         watch.becameIdle(answered: false)
         // What was asked has to be answered, whoever is still there to hear it.
         #expect(next(&watch) == Event(at(1500), .suspect(asksAgain: true)))
-        #expect(watch.received(now: at(1600)))
+        #expect(watch.received(now: at(1600)) == true)
         #expect(watch.nextDeadline == nil)
         _ = watch.requestBegan(now: at(5000))
         watch.becameIdle(answered: true)
@@ -120,8 +120,8 @@ import Testing
     func pathDied() {
         var watch = watch()
         _ = watch.requestBegan(now: at(0))
-        #expect(watch.pathDied(now: at(100)) && watch.isSuspect)
-        #expect(!watch.pathDied(now: at(200)))
+        #expect(watch.pathDied(now: at(100)) == true && watch.isSuspect)
+        #expect(watch.pathDied(now: at(200)) == false)
         #expect(next(&watch) == Event(at(600), .dead))
     }
 
@@ -161,12 +161,12 @@ import Testing
         var watch = watch(
             ConnectionKeepAlive(
                 interval: nil, timeout: .seconds(3), idleInterval: .seconds(30)))
-        #expect(!watch.requestBegan(now: at(30_000)) && watch.nextDeadline == nil)
+        #expect(watch.requestBegan(now: at(30_000)) == false && watch.nextDeadline == nil)
         _ = watch.received(now: at(30_100))
         watch.becameIdle(answered: true)
-        #expect(watch.requestBegan(now: at(60_101)))
+        #expect(watch.requestBegan(now: at(60_101)) == true)
         // One is under way.
-        #expect(!watch.requestBegan(now: at(60_200)))
+        #expect(watch.requestBegan(now: at(60_200)) == false)
         #expect(next(&watch) == Event(at(63_101), .dead))
     }
 }

@@ -51,4 +51,28 @@ import XDSClient
             #expect(value == nil && problem.contains("connection_keepalive"), "\(problem)")
         }
     }
+
+    @Test("additional_addresses of an endpoint and happy_eyeballs_config of its cluster")
+    func secondAddresses() {
+        let address = "socket_address: {address: %, port_value: 80}"
+        func at(_ ip: String) -> String { address.replacing("%", with: ip) }
+        let good = decode(
+            """
+            upstream_connection_options: {happy_eyeballs_config:
+            {first_address_family_version: V6, first_address_family_count: 2}},
+            load_assignment: {cluster_name: a, endpoints: [{lb_endpoints: [{endpoint: {
+            address: {\(at("10.0.0.1"))},
+            additional_addresses: [{address: {\(at("'::1'"))}}]}}]}]}
+            """)
+        #expect(good.cluster?.happyEyeballs == HappyEyeballs(firstFamily: .ipv6, firstCount: 2))
+        let endpoint = good.cluster?.endpoints.localities.first?.endpoints.first
+        #expect(endpoint?.additionalAddresses == [.ipv6(0, 1, port: 80)], "\(good.problem)")
+        let bad = decode(
+            """
+            load_assignment: {cluster_name: a, endpoints: [{lb_endpoints: [{endpoint: {
+            address: {\(at("10.0.0.1"))},
+            additional_addresses: [{address: {\(at("name"))}}]}}]}]}
+            """)
+        #expect(bad.cluster == nil && bad.problem.contains("additional_addresses"))
+    }
 }

@@ -14,6 +14,8 @@ import MeshConfig
 final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
     private(set) var pool: UpstreamPool?
     let number: Int
+    /// Where it goes: one of its host's.
+    let address: SocketAddress
     private let loop: any IOLoop
     private(set) var stream: (any ByteStream)?
     private(set) var codec: (any HTTPConnection)?
@@ -29,8 +31,11 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
     /// Guards connecting first, then idleness and PINGs.
     private var timer: LoopTimer?
     private(set) var lastReceived: Instant
-    private let began: Instant
+    let began: Instant
+    private var isSlow = false
     private var isLate = false
+    /// Of several ways to its endpoint, while connecting.
+    var race: ConnectRace?
     /// HTTP/2's.
     private var pings: PingWatch?
     /// While no exchange is open.
@@ -40,14 +45,15 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
     var isListed = false
 
     /// - Parameter number: counts the pool's connections.
-    init(pool: UpstreamPool, number: Int) {
+    init(pool: UpstreamPool, number: Int, address: SocketAddress) {
         self.pool = pool
         self.number = number
+        self.address = address
         loop = pool.loop
         began = loop.now
         lastReceived = began
         timer = LoopTimer(loop.timers) { [unowned self] in timerFired() }
-        timer?.start(at: began + min(pool.connectPatience, pool.connectTimeout))
+        timer?.start(at: began + min(pool.secondPathDelay, pool.connectTimeout))
         stream = pool.openStream(for: self)
     }
 
@@ -125,6 +131,9 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
         if pings?.isSuspect == true { pool?.unlist(self) }
         startTimer()
     }
+
+    /// Gives up connecting, for another was faster.
+    func loseRace() { close() }
 
     /// Takes no further request and closes when the open ones are done.
     func drain() {
@@ -313,13 +322,18 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
     private func notConnected(_ pool: UpstreamPool) {
         let waited = loop.now - began
         let failure = TransportFailure(.connectTimeout, detail: "not connected within \(waited)")
+        let patience = min(pool.connectPatience, pool.connectTimeout)
         if isLate || waited >= pool.connectTimeout {
             fail(failure)
-            return
+        } else if !isSlow, waited < patience {
+            isSlow = true
+            timer?.start(at: began + patience)
+            pool.connectIsSlow(self)
+        } else {
+            isLate = true
+            timer?.start(at: began + pool.connectTimeout)
+            pool.connectIsLate(self, failure)
         }
-        isLate = true
-        timer?.start(at: began + pool.connectTimeout)
-        pool.isLate(failure, since: began)
     }
 
     /// In order: nobody waits for anything.
