@@ -127,17 +127,20 @@ public final class Balancer {
             let key = Key(address: resolved.address, hostname: resolved.endpoint.hostname)
             // Of two with one key the first counts, as in Envoy.
             guard seen.insert(key).inserted else { continue }
-            let path = paths.path(to: resolved.gateway ?? resolved.address)
+            let ways = resolved.addresses.map(paths.path)
+            let path = ways.first ?? paths.path(to: resolved.gateway ?? resolved.address)
             let host: Host
             if let old = known.removeValue(forKey: key) {
                 host = old
                 host.endpoint = resolved.endpoint
-                host.path = path
+                if !ways.contains(where: { $0 === host.path }) { host.path = path }
             } else {
                 host = Host(resolved, path: path)
                 update.added.append(host)
                 startSlowly(host, now)
             }
+            host.paths = ways
+            host.isDirect = resolved.gateway == nil
             host.priority = max(0, resolved.priority)
             host.locality = resolved.locality
             host.localityWeight = resolved.localityWeight
@@ -197,11 +200,14 @@ public final class Balancer {
 
     /// Takes in that a connection or request to this host failed in its transport. `release` calls it
     /// for requests; the pool calls it for connections that failed with no request on them.
-    public func suspect(_ host: Host, _ failure: TransportFailure, now: Instant) {
+    /// - Parameter address: the connection's own, of a host with several.
+    public func suspect(
+        _ host: Host, _ failure: TransportFailure, over address: SocketAddress? = nil, now: Instant
+    ) {
         let kind = failure.kind
         if failure.layer == .path || (host.isDirect && kind.concernsFirstHop) {
             host.suspicion.tryAbandoned()
-            paths.failed(host.path, kind, now: now)
+            paths.failed(address.map(paths.path) ?? host.path, kind, now: now)
             return
         }
         if host.suspicion.failed(
@@ -274,6 +280,18 @@ public final class Balancer {
             host.suspicion.tryAbandoned()
             host.path.suspicion.tryAbandoned()
         }
+    }
+
+    /// This way to a host was connected sooner than another.
+    public func prefer(_ address: SocketAddress, for host: Host) {
+        if let path = host.paths.first(where: { $0.address == address }) { host.path = path }
+    }
+
+    /// A host that is well, as a retry of what was meant for this one would find it, over another
+    /// first hop.
+    public func alternative(to host: Host, now: Instant) -> Host? {
+        let other = elsewhere(PickContext(now: now, attempted: [host]))
+        return other?.path === host.path ? nil : other
     }
 
     /// Whether a retry of what was meant for this host would find another that is well.
@@ -488,6 +506,7 @@ public final class Balancer {
         seenPaths = paths.version
         nextTrial = .distantFuture
         trials.removeAll(keepingCapacity: true)
+        for host in hosts { host.choosePath() }
         if !evacuations.isEmpty { evacuate(now) }
         levels = Array(repeating: [], count: (hosts.map(\.priority).max() ?? -1) + 1)
         tiers = Array(repeating: Tier(), count: levels.count * TierKind.allCases.count)
@@ -538,10 +557,10 @@ public final class Balancer {
     /// What is laid over the formulas: `FailbackRamp`, `SpillLimiter`.
     private func returnGradually(_ levels: [PriorityLoad.Level], _ now: Instant) {
         let changes = failback.advance(
-            // What an evacuation takes away comes back at its own pace.
+            // What an evacuation takes away comes back at its own pace, and a doubt is no outage.
             usable: levels.indices.map { index in
                 levels[index].healthy + levels[index].degraded > 0
-                    || self.levels[index].contains { $0.evacuated > 0 }
+                    || self.levels[index].contains { $0.evacuated > 0 || $0.isOnlyDoubted }
             },
             load: levels.indices.map { load.healthyLoad[$0] + load.degradedLoad[$0] }, now: now)
         if failback.isActive { load = failback.ramped(load, levels, by: formula) }

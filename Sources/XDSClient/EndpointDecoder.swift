@@ -82,10 +82,15 @@ extension Decoding {
                     check.portValue, "endpoint.health_check_config.port_value")
             }
             endpoint.healthCheckHostname = check.hostname
+            endpoint.isNeverProbed = check.disableActiveHealthCheck
             if check.hasAddress {
-                remark("endpoint.health_check_config.address", "is ignored")
+                endpoint.healthCheckAddress = address(
+                    check.address, "endpoint.health_check_config.address")
             }
         }
+        endpoint.additionalAddresses = each(
+            "endpoint.additional_addresses", host.additionalAddresses
+        ) { $0.address($1.address, "address") }.compactMap { $0 }
         endpoint.metadata = metadata(message.metadata)
         return endpoint
     }

@@ -294,6 +294,9 @@ final class Exchange: UpstreamCaller {
         }
     }
 
+    // Later attempts might be the last.
+    var prefersToMove: Bool { attempted.isEmpty }
+
     func leaseFailed(_ failure: UpstreamFailure) {
         pool = nil
         if failure.overflow {

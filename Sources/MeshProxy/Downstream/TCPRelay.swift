@@ -98,9 +98,9 @@ final class TCPRelay {
                     session: cluster.makeSession(context, for: host),
                     clusters: worker.clusters, handler: end)
                 upstream = stream
-                stream.connect(host.address, options: options)
+                stream.connect(host.path.address, options: options)
             } else {
-                upstream = worker.loop.connect(host.address, options: options, handler: end)
+                upstream = worker.loop.connect(host.path.address, options: options, handler: end)
             }
         } catch {
             worker.log.warning(

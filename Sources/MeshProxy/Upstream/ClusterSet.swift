@@ -122,7 +122,7 @@ final class ClusterSet {
             switch change {
             case .path(let address, let usable):
                 paths.setVerdict(address, usable: usable)
-                if !usable { for pool in pools[address] ?? [] { pool.pathDied() } }
+                if !usable { for pool in pools[address] ?? [] { pool.pathDied(address) } }
             case .endpoint(let cluster, let address, let verdict):
                 byCluster[cluster, default: []].append((address, verdict))
             }
@@ -140,12 +140,14 @@ final class ClusterSet {
     }
 
     func firstConnectionBegan(_ pool: UpstreamPool) {
-        pools[pool.host.address, default: []].append(pool)
+        for address in pool.addresses { pools[address, default: []].append(pool) }
     }
 
     func lastConnectionEnded(_ pool: UpstreamPool) {
-        pools[pool.host.address]?.removeAll { $0 === pool }
-        if pools[pool.host.address]?.isEmpty == true { pools[pool.host.address] = nil }
+        for address in pool.addresses {
+            pools[address]?.removeAll { $0 === pool }
+            if pools[address]?.isEmpty == true { pools[address] = nil }
+        }
     }
 
     func adopt(_ evacuations: [Evacuation]) {

@@ -161,10 +161,14 @@ final class UpstreamCluster {
         for locality in config.endpoints.localities {
             for endpoint in locality.endpoints {
                 guard case .address(let address) = endpoint.target else { continue }
-                resolved.append(
-                    ResolvedEndpoint(
-                        endpoint: endpoint, address: address, priority: locality.priority,
-                        locality: locality.locality, localityWeight: locality.weight))
+                var one = ResolvedEndpoint(
+                    endpoint: endpoint, address: address, priority: locality.priority,
+                    locality: locality.locality, localityWeight: locality.weight)
+                if !endpoint.additionalAddresses.isEmpty {
+                    one.addresses = config.happyEyeballs.order(
+                        [address] + endpoint.additionalAddresses)
+                }
+                resolved.append(one)
             }
         }
         let best = config.endpoints.localities.min { $0.priority < $1.priority }
@@ -293,7 +297,9 @@ final class UpstreamCluster {
         case .responded:
             balancer.release(pick, .answered, now: set.loop.now)
             if !failing.isEmpty, failing.remove(pick.host.address) != nil {
-                set.report(.recovered(cluster: name, address: pick.host.address))
+                set.report(
+                    .recovered(
+                        cluster: name, address: pick.host.address, path: pick.host.path.address))
             }
         case .failed(let failure, let wasConnected):
             balancer.release(pick, .failed(failure), now: set.loop.now)
@@ -440,25 +446,46 @@ final class UpstreamCluster {
 
     func connected(_ host: Host) {}
 
-    func connectionClosed(_ host: Host, failure: TransportFailure?, wasConnected: Bool) {
+    func connectionClosed(
+        _ host: Host, over address: SocketAddress, failure: TransportFailure?, wasConnected: Bool
+    ) {
         connectionCount -= 1
         metrics.connectionClosed(failure?.kind, wasConnected: wasConnected)
         guard let failure else { return }
         // One event, however many waited for the connection or had a request on it.
-        balancer.suspect(host, failure, now: set.loop.now)
-        reportFailure(host, failure)
+        connectionIsLate(host, over: address, failure)
     }
 
-    /// A connect goes on that has taken too long for requests to wait for it.
-    func connectionIsLate(_ host: Host, _ failure: TransportFailure) {
-        balancer.suspect(host, failure, now: set.loop.now)
-        reportFailure(host, failure)
+    /// A connection goes on, but keeps requests waiting for too long: to connect, or for a PING.
+    func connectionIsLate(
+        _ host: Host, over address: SocketAddress, _ failure: TransportFailure
+    ) {
+        balancer.suspect(host, failure, over: address, now: set.loop.now)
+        reportFailure(host, failure, over: address)
     }
+
+    /// A PING on a connection is answered that was late.
+    func connectionAnswered(over address: SocketAddress) {
+        set.paths.answered(set.paths.path(to: address))
+        set.report(.answered(path: address))
+    }
+
+    /// Of several ways to a host this one was connected first; the others were late.
+    func raceWon(_ host: Host, over address: SocketAddress, late: [SocketAddress]) {
+        balancer.prefer(address, for: host)
+        let failure = TransportFailure(.connectLate, detail: "\(address) was connected sooner")
+        for address in late { reportFailure(host, failure, over: address) }
+    }
+
+    /// Where else requests could go that wait for this one, over another first hop.
+    func alternative(to host: Host) -> Host? { balancer.alternative(to: host, now: set.loop.now) }
 
     /// Whether another endpoint could take what waits for this one.
     func hasAlternative(to host: Host) -> Bool { balancer.hasAlternative(to: host) }
 
-    private func reportFailure(_ host: Host, _ failure: TransportFailure) {
+    private func reportFailure(
+        _ host: Host, _ failure: TransportFailure, over address: SocketAddress? = nil
+    ) {
         failing.insert(host.address)
         // When thousands of requests fail together, a few say what all of them would.
         if set.loop.now - reportWindow > .milliseconds(100) {
@@ -467,7 +494,10 @@ final class UpstreamCluster {
         }
         reportsInWindow += 1
         if reportsInWindow > UpstreamCluster.reportsPerWindow { return }
-        set.report(.failed(cluster: name, address: host.address, failure))
+        let isOfPath = failure.kind.concernsFirstHop
+        set.report(
+            .failed(
+                cluster: name, address: isOfPath ? address ?? host.address : host.address, failure))
     }
 
     func received(_ count: Int) { metrics.received(count) }
