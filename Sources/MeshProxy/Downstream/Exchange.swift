@@ -46,10 +46,11 @@ final class Exchange: UpstreamCaller {
     private var asked: RetryPlan?
     /// Made when something has failed.
     private var retry: RetryState?
+    /// What it holds of its cluster's limits.
+    var places = ExchangePlaces()
     /// When the whole exchange must be over.
     var mustEnd = Instant.distantFuture
     private var attempted: [Host] = []
-    private var holdsRetryBudget = false
     /// What the hash policies came to, for clusters that ask.
     private var hashKey: UInt64?
     /// Cookies made up for it, which the client is to keep.
@@ -193,11 +194,8 @@ final class Exchange: UpstreamCaller {
             reply(.noCluster(name, status: forward.action.clusterNotFoundStatus))
             return
         }
-        guard cluster.admitRequest() else {
-            reply(.overflow("too many requests to \(name)"))
-            return
-        }
         self.cluster = cluster
+        guard admit(to: cluster, forward) else { return }
         if cluster.usesKeys, let rule = cluster.hashKey ?? forward.hashKey {
             hashKey = rule.key(
                 for: request, remote: downstream?.remoteAddress,
@@ -245,17 +243,15 @@ final class Exchange: UpstreamCaller {
     }
 
     private func lease(from cluster: UpstreamCluster, _ host: Host) {
-        let pool = cluster.pool(to: host, downstreamIsHTTP2: downstream?.isHTTP2 ?? false)
+        let pool = cluster.pool(
+            to: host, downstreamIsHTTP2: downstream?.isHTTP2 ?? false, priority: places.priority)
         self.pool = pool
-        if pool.refusesCallers {
-            leaseFailed(
-                UpstreamFailure(
-                    transport: TransportFailure(.exhausted, detail: "too many pending requests"),
-                    unprocessed: true, overflow: true))
-            return
-        }
         if requestIsComplete { startAttemptTimer() }
-        if let connection = pool.lease(for: self) { leased(connection) }
+        switch pool.lease(for: self) {
+        case .connection(let connection): leased(connection)
+        case .waits: break
+        case .overflow: overflowed("too many pending requests")
+        }
     }
 
     func leased(_ connection: UpstreamConnection) {
@@ -266,15 +262,11 @@ final class Exchange: UpstreamCaller {
         let endsNow = requestIsComplete && body == 0 && requestTrailers == nil
         guard let stream = connection.send(head, endStream: endsNow, for: self) else {
             // It filled up since it was offered, or the request can't be sent this way at all.
-            guard let other = pool?.lease(for: self) else { return }
-            if other !== connection {
-                leased(other)
-            } else {
-                leaseFailed(
-                    UpstreamFailure(
-                        transport: TransportFailure(
-                            .exhausted, detail: "the request has no form on this connection"),
-                        unprocessed: true, overflow: true))
+            switch pool?.lease(for: self) {
+            case .connection(let other) where other !== connection: leased(other)
+            case .connection: overflowed("the request has no form on this connection")
+            case .overflow: overflowed("too many pending requests")
+            case .waits, nil: break
             }
             return
         }
@@ -300,12 +292,14 @@ final class Exchange: UpstreamCaller {
 
     func leaseFailed(_ failure: UpstreamFailure) {
         pool = nil
-        if failure.overflow {
-            releaseHost(.neutral)
-            reply(.overflow(failure.transport.detail))
-            return
-        }
         failed(failure, .unsent)
+    }
+
+    private func overflowed(_ what: String) {
+        attemptTimer?.stop()
+        pool = nil
+        releaseHost(.neutral)
+        reply(.overflow(what))
     }
 
     func upstreamReset(_ failure: UpstreamFailure) {
@@ -339,12 +333,9 @@ final class Exchange: UpstreamCaller {
         reply(.upstreamFailed(failure, connected: progress != .unsent))
     }
 
-    /// A place in the retry budget has become free for this exchange.
-    func retryAdmitted() {
-        holdsRetryBudget = true
-        attemptTimer?.stop()
-        cluster?.metrics.retried()
-        // Not from inside the call that ended the other retry; by then this one may be over.
+    /// Makes the attempt that has waited for its place.
+    func attemptLater() {
+        // Not from inside the call that gave the place back; by then this one may be over.
         let life = life
         worker.loop.atTurnEnd(
             Deferred { [weak self] in
@@ -368,15 +359,13 @@ final class Exchange: UpstreamCaller {
         let decision = state.decide(
             evidence, now: worker.loop.now, canReplay: canReplay, random: &worker.random
         ) {
-            if !holdsRetryBudget { holdsRetryBudget = cluster.admitRetry() }
-            mustWait = !holdsRetryBudget && mayWait
-            return holdsRetryBudget || mayWait
+            if admitRetry(to: cluster) { return true }
+            mustWait = mayWait && waitForRetry(in: cluster)
+            return mustWait
         }
         retry = state
         switch decision {
         case .retry where mustWait:
-            startAttemptTimer(at: worker.loop.now + Exchange.longestBudgetWait, .budget)
-            cluster.waitForRetry(self)
             return true
         case .giveUp(let refusal):
             if refusal == .attemptsSpent {
@@ -445,8 +434,14 @@ final class Exchange: UpstreamCaller {
         // Asked on a copy first: what is ended below can't be taken back.
         let mayRetry = probe.decide(
             evidence, now: worker.loop.now, canReplay: canReplay, random: &worker.random
-        ) { holdsRetryBudget || cluster.hasRetryBudget }
-        guard case .retry = mayRetry else { return false }
+        ) { places.holdsRetry || cluster.limits.hasRoomForRetry(places.priority) }
+        guard case .retry = mayRetry else {
+            if mayRetry == .giveUp(.budgetSpent) {
+                cluster.metrics.retryOverflowed()
+                log.flags.insert(.upstreamOverflow)
+            }
+            return false
+        }
         noteAttempt("\(head.status)")
         let (pick, connection, stream) = (picked, upstream, upstreamID)
         if let pick { attempted.append(pick.host) }
@@ -514,11 +509,7 @@ final class Exchange: UpstreamCaller {
         if let upstream, !responseIsComplete { upstream.reset(upstreamID, .cancel) }
         pool?.stopWaiting(self)
         releaseHost(.neutral)
-        if let cluster {
-            if retry != nil, !holdsRetryBudget { cluster.stopWaitingForRetry(self) }
-            cluster.releaseRequest()
-            if holdsRetryBudget { cluster.releaseRetry() }
-        }
+        if let cluster { releasePlaces(in: cluster) }
         if let downstream {
             let manager = downstream.manager
             manager.metrics.requestEnded(status: log.status, took: worker.loop.now - began)
@@ -551,7 +542,6 @@ final class Exchange: UpstreamCaller {
         owedToDownstream = 0
         owedToUpstream = 0
         attempted.removeAll(keepingCapacity: true)
-        holdsRetryBudget = false
         hashKey = nil
         if !setCookies.isEmpty { setCookies = [] }
         responseHasBegun = false
@@ -582,12 +572,10 @@ final class Exchange: UpstreamCaller {
     // MARK: Time
 
     enum AttemptTimer {
-        case perTry, retry, budget
+        case perTry, retry
         /// A drill's.
         case silence, delay
     }
-    /// How long a retry waits for others to make room in the budget.
-    private static let longestBudgetWait = Duration.seconds(2)
 
     private(set) var attemptTimerMeans = AttemptTimer.perTry
 
@@ -638,10 +626,6 @@ final class Exchange: UpstreamCaller {
         switch attemptTimerMeans {
         case .retry:
             attempt()
-        case .budget:
-            cluster?.stopWaitingForRetry(self)
-            log.flags.insert(.upstreamOverflow)
-            reply(.overflow("retry budget"))
         case .perTry: tryTimedOut("try-timeout")
         case .silence:
             if let host, let cluster { fail(by: cluster.silenceEnded(host)) }

@@ -17,6 +17,8 @@ final class UpstreamPool {
     let cluster: UpstreamCluster
     let host: Host
     let version: HTTPVersion
+    let priority: RequestPriority
+    private let hostShare: BreakerShare?
     let loop: any IOLoop
     /// Those with room for another request; the last is taken first.
     private var listed: [UpstreamConnection] = []
@@ -30,39 +32,50 @@ final class UpstreamPool {
         case http1, http2, alpn
     }
 
-    init(cluster: UpstreamCluster, host: Host, version: HTTPVersion) {
+    /// What comes of asking for a connection.
+    enum Lease {
+        case connection(UpstreamConnection)
+        /// The caller hears `leased` or `leaseFailed` in a later call.
+        case waits
+        /// As many wait as the cluster allows.
+        case overflow
+    }
+
+    init(
+        cluster: UpstreamCluster, host: Host, version: HTTPVersion, priority: RequestPriority
+    ) {
         self.cluster = cluster
         self.host = host
         self.version = version
+        self.priority = priority
+        hostShare = cluster.limits.share(ofHost: host.address)
         loop = cluster.set.loop
     }
 
     var connectionCount: Int { connections.count }
     var waitingCount: Int { waiting.count }
 
-    /// Whether a caller would have to wait, and as many as the cluster allows wait already.
-    var refusesCallers: Bool {
-        if cluster.pendingCount < cluster.config.circuitBreakers.maxPendingRequests { return false }
-        return !listed.contains { $0.available > 0 }
-    }
-
-    /// A connection with room, or `nil`: the caller then waits, and hears `leased` or `leaseFailed`
-    /// in a later call.
-    func lease(for caller: any UpstreamCaller) -> UpstreamConnection? {
+    /// Asks for a connection with room.
+    /// - Parameter isLimited: the cluster's limit of those who wait holds for this caller.
+    func lease(for caller: any UpstreamCaller, isLimited: Bool = true) -> Lease {
         while let connection = listed.last {
-            if connection.available > 0 { return connection }
+            if connection.available > 0 { return .connection(connection) }
             unlist(connection)
         }
+        if !isLimited {
+            cluster.limits.forcePending(priority)
+        } else if !cluster.limits.admitPending(priority) {
+            return .overflow
+        }
         waiting.append(caller)
-        cluster.pendingCount += 1
         connectIfNeeded()
-        return nil
+        return .waits
     }
 
     func stopWaiting(_ caller: any UpstreamCaller) {
         let before = waiting.count
         waiting.removeAll { $0 === caller }
-        cluster.pendingCount -= before - waiting.count
+        for _ in waiting.count..<before { cluster.limits.releasePending(priority) }
     }
 
     /// Lets exchanges finish, those that wait for a connection too, and keeps no connection after.
@@ -80,7 +93,8 @@ final class UpstreamPool {
 
     /// Makes a connection, if there is none, for requests to come.
     func warm() {
-        if connections.isEmpty, !isClosed { connect() }
+        guard connections.isEmpty, !isClosed else { return }
+        if cluster.limits.admitConnection(priority, isFirst: true, host: hostShare) { connect() }
     }
 
     /// In the order of making, so that a simulated run replays.
@@ -187,6 +201,7 @@ final class UpstreamPool {
         unlist(connection)
         connections[ObjectIdentifier(connection)] = nil
         if connections.isEmpty { cluster.set.lastConnectionEnded(self) }
+        cluster.limits.releaseConnection(priority, host: hostShare)
         cluster.connectionClosed(host, failure: failure, wasConnected: wasConnected)
         guard !wasConnected else {
             connectIfNeeded()
@@ -221,7 +236,7 @@ final class UpstreamPool {
     private func failWaiting(_ failure: TransportFailure) {
         let failed = waiting
         waiting = []
-        cluster.pendingCount -= failed.count
+        for _ in failed { cluster.limits.releasePending(priority) }
         for caller in failed {
             caller.leaseFailed(
                 UpstreamFailure(transport: failure, unprocessed: true, isOfConnection: true))
@@ -232,7 +247,7 @@ final class UpstreamPool {
     private func serveWaiting(on connection: UpstreamConnection) -> Bool {
         while connection.available > 0 {
             if waiting.isEmpty { return true }
-            cluster.pendingCount -= 1
+            cluster.limits.releasePending(priority)
             waiting.removeFirst().leased(connection)
         }
         unlist(connection)
@@ -242,16 +257,15 @@ final class UpstreamPool {
     private func connectIfNeeded() {
         let each = version == .http1 ? 1 : 100
         while waiting.count > connecting * each {
-            // Envoy's rule: every endpoint may have one, so that nobody waits for ever.
-            if cluster.connectionCount >= cluster.config.circuitBreakers.maxConnections,
-                !connections.isEmpty
-            {
-                return
-            }
+            guard
+                cluster.limits.admitConnection(
+                    priority, isFirst: connections.isEmpty, host: hostShare)
+            else { return }
             connect()
         }
     }
 
+    /// Its place among the cluster's connections has been taken.
     private func connect() {
         connecting += 1
         connectionsMade += 1
