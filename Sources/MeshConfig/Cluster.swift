@@ -33,6 +33,8 @@ public struct Cluster: Sendable, Equatable {
     public var healthChecks: [ProbeConfig]
     public var outlierDetection: OutlierDetection?
     public var circuitBreakers: CircuitBreakers
+    /// Those of requests whose route has priority HIGH.
+    public var highPriorityBreakers: CircuitBreakers
     /// `max_requests_per_connection`; 0 is unlimited.
     public var maxRequestsPerConnection: Int
     public var maxConcurrentStreams: Int
@@ -71,6 +73,7 @@ public struct Cluster: Sendable, Equatable {
         healthChecks = []
         outlierDetection = nil
         circuitBreakers = CircuitBreakers()
+        highPriorityBreakers = CircuitBreakers()
         maxRequestsPerConnection = 0
         maxConcurrentStreams = 1024
         initialStreamWindow = 1024 * 1024
@@ -130,7 +133,23 @@ public struct TransportMatch: Sendable, Equatable {
     }
 }
 
-/// `envoy.config.cluster.v3.CircuitBreakers.Thresholds` of the default priority.
+extension Cluster {
+    public func breakers(_ priority: RequestPriority) -> CircuitBreakers {
+        switch priority {
+        case .normal: circuitBreakers
+        case .high: highPriorityBreakers
+        }
+    }
+}
+
+/// `envoy.config.core.v3.RoutingPriority`: each has limits and connections of its own.
+public enum RequestPriority: Int, Sendable, Hashable, CaseIterable {
+    /// Envoy's DEFAULT.
+    case normal
+    case high
+}
+
+/// `envoy.config.cluster.v3.CircuitBreakers.Thresholds` of one priority.
 public struct CircuitBreakers: Sendable, Equatable {
     public var maxConnections: Int
     public var maxPendingRequests: Int
@@ -141,6 +160,10 @@ public struct CircuitBreakers: Sendable, Equatable {
     /// Retries as a share of active requests; our default is 20 %, at least 3.
     public var retryBudgetPercent: Double
     public var retryBudgetMinimum: Int
+    /// Of `per_host_thresholds`, which bound connections alone.
+    public var maxConnectionsPerHost = Int.max
+    /// What is left of each limit is shown, too.
+    public var tracksRemaining = false
 
     public init(
         maxConnections: Int = 1024, maxPendingRequests: Int = 1024, maxRequests: Int = 1024,

@@ -190,42 +190,70 @@ extension Decoding {
     private mutating func circuitBreakers(
         _ message: Envoy_Config_Cluster_V3_Cluster, _ cluster: inout Cluster
     ) {
-        for threshold in message.circuitBreakers.thresholds where threshold.priority == .default {
-            var breakers = CircuitBreakers()
-            if threshold.hasMaxConnections {
-                breakers.maxConnections = Int(threshold.maxConnections.value)
+        // As in Envoy the first of each priority counts.
+        for threshold in message.circuitBreakers.thresholds.reversed() {
+            switch threshold.priority {
+            case .default: cluster.circuitBreakers = breakers(threshold)
+            case .high: cluster.highPriorityBreakers = breakers(threshold)
+            case .UNRECOGNIZED(let number):
+                refuse(
+                    "circuit_breakers.thresholds.priority", expected: "DEFAULT or HIGH",
+                    got: "\(number)")
             }
-            if threshold.hasMaxPendingRequests {
-                breakers.maxPendingRequests = Int(threshold.maxPendingRequests.value)
+        }
+        for threshold in message.circuitBreakers.perHostThresholds.reversed() {
+            let limit = threshold.hasMaxConnections ? Int(threshold.maxConnections.value) : .max
+            switch threshold.priority {
+            case .default: cluster.circuitBreakers.maxConnectionsPerHost = limit
+            case .high: cluster.highPriorityBreakers.maxConnectionsPerHost = limit
+            case .UNRECOGNIZED(let number):
+                refuse(
+                    "circuit_breakers.per_host_thresholds.priority", expected: "DEFAULT or HIGH",
+                    got: "\(number)")
             }
-            if threshold.hasMaxRequests { breakers.maxRequests = Int(threshold.maxRequests.value) }
-            if threshold.hasMaxRetries { breakers.maxRetries = Int(threshold.maxRetries.value) }
-            // The largest number, Istio's default, bounds nothing and leaves our own budget.
-            if threshold.hasMaxRetries, !threshold.hasRetryBudget,
-                threshold.maxRetries.value < .max
+            if threshold.hasMaxRequests || threshold.hasMaxPendingRequests
+                || threshold.hasMaxRetries || threshold.hasRetryBudget
             {
-                breakers.retryBudgetPercent = 0
-                breakers.retryBudgetMinimum = Int(threshold.maxRetries.value)
+                // Envoy's rule, too.
+                remark("circuit_breakers.per_host_thresholds", "bounds max_connections alone")
             }
-            if threshold.hasRetryBudget {
-                if threshold.retryBudget.hasBudgetPercent {
-                    breakers.retryBudgetPercent = percent(
-                        threshold.retryBudget.budgetPercent,
-                        "circuit_breakers.thresholds.retry_budget.budget_percent")
-                }
-                if threshold.retryBudget.hasMinRetryConcurrency {
-                    breakers.retryBudgetMinimum = Int(
-                        threshold.retryBudget.minRetryConcurrency.value)
-                }
+        }
+    }
+
+    private mutating func breakers(
+        _ threshold: Envoy_Config_Cluster_V3_CircuitBreakers.Thresholds
+    ) -> CircuitBreakers {
+        var breakers = CircuitBreakers()
+        if threshold.hasMaxConnections {
+            breakers.maxConnections = Int(threshold.maxConnections.value)
+        }
+        if threshold.hasMaxPendingRequests {
+            breakers.maxPendingRequests = Int(threshold.maxPendingRequests.value)
+        }
+        if threshold.hasMaxRequests { breakers.maxRequests = Int(threshold.maxRequests.value) }
+        if threshold.hasMaxRetries { breakers.maxRetries = Int(threshold.maxRetries.value) }
+        breakers.tracksRemaining = threshold.trackRemaining
+        if threshold.hasMaxConnectionPools, threshold.maxConnectionPools.value < .max {
+            remark(
+                "circuit_breakers.thresholds.max_connection_pools",
+                "is not in force: an endpoint has one pool for each protocol and priority")
+        }
+        // The largest number, Istio's default, bounds nothing and leaves our own budget.
+        if threshold.hasMaxRetries, !threshold.hasRetryBudget, threshold.maxRetries.value < .max {
+            breakers.retryBudgetPercent = 0
+            breakers.retryBudgetMinimum = Int(threshold.maxRetries.value)
+        }
+        if threshold.hasRetryBudget {
+            if threshold.retryBudget.hasBudgetPercent {
+                breakers.retryBudgetPercent = percent(
+                    threshold.retryBudget.budgetPercent,
+                    "circuit_breakers.thresholds.retry_budget.budget_percent")
             }
-            cluster.circuitBreakers = breakers
+            if threshold.retryBudget.hasMinRetryConcurrency {
+                breakers.retryBudgetMinimum = Int(threshold.retryBudget.minRetryConcurrency.value)
+            }
         }
-        if !message.circuitBreakers.perHostThresholds.isEmpty {
-            remark("circuit_breakers.per_host_thresholds", "is ignored")
-        }
-        if message.circuitBreakers.thresholds.contains(where: { $0.priority != .default }) {
-            remark("circuit_breakers.thresholds", "those of priority HIGH are ignored")
-        }
+        return breakers
     }
 
     private mutating func protocolOptions(

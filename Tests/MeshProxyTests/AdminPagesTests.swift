@@ -272,6 +272,7 @@ private func bootstrap(_ change: (inout Bootstrap) -> Void = { _ in }) -> Bootst
         let admin = AdminFixture(bootstrap())
         let text = admin.get("/clusters").text
         #expect(text.contains("web::default_priority::max_connections::1024\n"))
+        #expect(text.contains("web::high_priority::max_retries::3\n"))
         #expect(text.contains("web::added_via_api::false\n"))
         #expect(text.contains("web::10.0.0.2:80::health_flags::healthy\n"))
         #expect(text.contains("web::10.0.0.3:80::health_flags::/failed_eds_health\n"))

@@ -55,7 +55,7 @@ import Testing
         #expect(times.waitsFor(.retry) && !times.waitsFor(.perTry))
         #expect(times.takeDue(at: at(40)) == .wait(.retry))
         #expect(!times.waitsFor(.retry))
-        times.wait(for: .budget, until: at(90))
+        times.wait(for: .silence, until: at(90))
         times.endAttempt()
         #expect(times.next == at(500))
         #expect(times.takeDue(at: at(499)) == nil)

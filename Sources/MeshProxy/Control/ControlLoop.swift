@@ -58,7 +58,8 @@ final class ControlLoop {
 
     init(
         loop: any IOLoop, bootstrap: Bootstrap, files: any FileSource, log: ProxyLog,
-        metrics: WorkerMetrics, workers: [(WorkerOrder) -> Void]
+        metrics: WorkerMetrics, workers: [(WorkerOrder) -> Void],
+        breakers: BreakerTable = BreakerTable()
     ) {
         self.loop = loop
         self.bootstrap = bootstrap
@@ -67,7 +68,10 @@ final class ControlLoop {
         self.workers = workers
         base = bootstrap.staticResources
         started = loop.now
-        clusters = ClusterSet(loop: loop, settings: bootstrap.settings, log: log, metrics: metrics)
+        clusters = ClusterSet(
+            loop: loop, settings: bootstrap.settings, log: log, metrics: metrics,
+            breakers: breakers)
+        clusters.tell = { workers[$0](.placeIsFree($1)) }
         health = HealthModel(
             failuresToEject: bootstrap.settings.transportFailuresToEject,
             baseHold: bootstrap.settings.baseHold, maxHold: bootstrap.settings.maxHold)

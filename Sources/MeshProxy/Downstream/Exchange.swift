@@ -47,8 +47,9 @@ final class Exchange: UpstreamCaller {
     private var asked: RetryPlan?
     /// Made when something has failed.
     private var retry: RetryState?
+    /// What it holds of its cluster's limits.
+    var places = ExchangePlaces()
     private var attempted: [Host] = []
-    private var holdsRetryBudget = false
     /// What the hash policies came to, for clusters that ask.
     private var hashKey: UInt64?
     /// Cookies made up for it, which the client is to keep.
@@ -186,11 +187,8 @@ final class Exchange: UpstreamCaller {
             reply(.noCluster(name, status: forward.action.clusterNotFoundStatus))
             return
         }
-        guard cluster.admitRequest() else {
-            reply(.overflow("too many requests to \(name)"))
-            return
-        }
         self.cluster = cluster
+        guard admit(to: cluster, forward) else { return }
         if cluster.usesKeys, let rule = cluster.hashKey ?? forward.hashKey {
             hashKey = rule.key(
                 for: request, remote: downstream?.remoteAddress,
@@ -238,17 +236,15 @@ final class Exchange: UpstreamCaller {
     }
 
     private func lease(from cluster: UpstreamCluster, _ host: Host) {
-        let pool = cluster.pool(to: host, downstreamIsHTTP2: downstream?.isHTTP2 ?? false)
+        let pool = cluster.pool(
+            to: host, downstreamIsHTTP2: downstream?.isHTTP2 ?? false, priority: places.priority)
         self.pool = pool
-        if pool.refusesCallers {
-            leaseFailed(
-                UpstreamFailure(
-                    transport: TransportFailure(.exhausted, detail: "too many pending requests"),
-                    unprocessed: true, overflow: true))
-            return
-        }
         if requestIsComplete { boundAttempt() }
-        if let connection = pool.lease(for: self) { leased(connection) }
+        switch pool.lease(for: self) {
+        case .connection(let connection): leased(connection)
+        case .waits: break
+        case .overflow: overflowed("too many pending requests")
+        }
     }
 
     func leased(_ connection: UpstreamConnection) {
@@ -259,15 +255,11 @@ final class Exchange: UpstreamCaller {
         let endsNow = requestIsComplete && body == 0 && requestTrailers == nil
         guard let stream = connection.send(head, endStream: endsNow, for: self) else {
             // It filled up since it was offered, or the request can't be sent this way at all.
-            guard let other = pool?.lease(for: self) else { return }
-            if other !== connection {
-                leased(other)
-            } else {
-                leaseFailed(
-                    UpstreamFailure(
-                        transport: TransportFailure(
-                            .exhausted, detail: "the request has no form on this connection"),
-                        unprocessed: true, overflow: true))
+            switch pool?.lease(for: self) {
+            case .connection(let other) where other !== connection: leased(other)
+            case .connection: overflowed("the request has no form on this connection")
+            case .overflow: overflowed("too many pending requests")
+            case .waits, nil: break
             }
             return
         }
@@ -299,12 +291,14 @@ final class Exchange: UpstreamCaller {
 
     func leaseFailed(_ failure: UpstreamFailure) {
         pool = nil
-        if failure.overflow {
-            releaseHost(.neutral)
-            reply(.overflow(failure.transport.detail))
-            return
-        }
         failed(failure, .unsent)
+    }
+
+    private func overflowed(_ what: String) {
+        attemptTimer?.stop()
+        pool = nil
+        releaseHost(.neutral)
+        reply(.overflow(what))
     }
 
     func upstreamReset(_ failure: UpstreamFailure) {
@@ -337,12 +331,9 @@ final class Exchange: UpstreamCaller {
         reply(.upstreamFailed(failure, connected: progress != .unsent))
     }
 
-    /// A place in the retry budget has become free for this exchange.
-    func retryAdmitted() {
-        holdsRetryBudget = true
-        times.stopWaiting()
-        cluster?.metrics.retried()
-        // Not from inside the call that ended the other retry; by then this one may be over.
+    /// Makes the attempt that has waited for its place.
+    func attemptLater() {
+        // Not from inside the call that gave the place back; by then this one may be over.
         let life = life
         worker.loop.atTurnEnd(
             Deferred { [weak self] in
@@ -366,15 +357,13 @@ final class Exchange: UpstreamCaller {
         let decision = state.decide(
             evidence, now: worker.loop.now, canReplay: canReplay, random: &worker.random
         ) {
-            if !holdsRetryBudget { holdsRetryBudget = cluster.admitRetry() }
-            mustWait = !holdsRetryBudget && mayWait
-            return holdsRetryBudget || mayWait
+            if admitRetry(to: cluster) { return true }
+            mustWait = mayWait && waitForRetry(in: cluster)
+            return mustWait
         }
         retry = state
         switch decision {
         case .retry where mustWait:
-            wait(for: .budget, until: worker.loop.now + Exchange.longestBudgetWait)
-            cluster.waitForRetry(self)
             return true
         case .giveUp(let refusal):
             if refusal == .attemptsSpent {
@@ -443,8 +432,14 @@ final class Exchange: UpstreamCaller {
         // Asked on a copy first: what is ended below can't be taken back.
         let mayRetry = probe.decide(
             evidence, now: worker.loop.now, canReplay: canReplay, random: &worker.random
-        ) { holdsRetryBudget || cluster.hasRetryBudget }
-        guard case .retry = mayRetry else { return false }
+        ) { places.holdsRetry || cluster.limits.hasRoomForRetry(places.priority) }
+        guard case .retry = mayRetry else {
+            if mayRetry == .giveUp(.budgetSpent) {
+                cluster.metrics.retryOverflowed()
+                log.flags.insert(.upstreamOverflow)
+            }
+            return false
+        }
         noteAttempt("\(head.status)")
         let (pick, connection, stream) = (picked, upstream, upstreamID)
         if let pick { attempted.append(pick.host) }
@@ -509,11 +504,7 @@ final class Exchange: UpstreamCaller {
         if let upstream, !responseIsComplete { upstream.reset(upstreamID, .cancel) }
         pool?.stopWaiting(self)
         releaseHost(.neutral)
-        if let cluster {
-            if retry != nil, !holdsRetryBudget { cluster.stopWaitingForRetry(self) }
-            cluster.releaseRequest()
-            if holdsRetryBudget { cluster.releaseRetry() }
-        }
+        if let cluster { releasePlaces(in: cluster) }
         if let downstream {
             let manager = downstream.manager
             manager.metrics.requestEnded(status: log.status, took: worker.loop.now - began)
@@ -546,7 +537,6 @@ final class Exchange: UpstreamCaller {
         owedToDownstream = 0
         owedToUpstream = 0
         attempted.removeAll(keepingCapacity: true)
-        holdsRetryBudget = false
         hashKey = nil
         if !setCookies.isEmpty { setCookies = [] }
         responseHasBegun = false
@@ -575,9 +565,6 @@ final class Exchange: UpstreamCaller {
     }
 
     // MARK: Time
-
-    /// How long a retry waits for others to make room in the budget.
-    private static let longestBudgetWait = Duration.seconds(2)
 
     /// From the end of the request to the end of the response; zero is for ever.
     var timeLimit: Duration {
@@ -651,10 +638,6 @@ final class Exchange: UpstreamCaller {
         switch wait {
         case .retry:
             attempt()
-        case .budget:
-            cluster?.stopWaitingForRetry(self)
-            log.flags.insert(.upstreamOverflow)
-            reply(.overflow("retry budget"))
         case .perTry: tryTimedOut("try-timeout")
         case .silence:
             if let host, let cluster { fail(by: cluster.silenceEnded(host)) }

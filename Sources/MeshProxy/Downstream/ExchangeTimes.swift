@@ -11,8 +11,6 @@ struct ExchangeTimes {
         case perTry
         /// The end of a back-off.
         case retry
-        /// A place in the retry budget, so long at most.
-        case budget
         /// The end of a drill's silence or delay.
         case silence, delay
     }

@@ -25,6 +25,8 @@ final class TCPRelay {
     private var idleTimer: LoopTimer?
     private var connectTimer: LoopTimer?
     private var isConnected = false
+    /// A place among the cluster's connections.
+    private var holdsConnection = false
     private var wasAnswered = false
     private var isOver = false
     private var log = AccessLogRecord()
@@ -65,6 +67,12 @@ final class TCPRelay {
             return
         }
         self.cluster = cluster
+        guard cluster.limits.admitConnection(.normal, isFirst: false) else {
+            log.flags.insert(.upstreamOverflow)
+            end("overflow")
+            return
+        }
+        holdsConnection = true
         connect()
     }
 
@@ -239,6 +247,8 @@ final class TCPRelay {
         upstreamEnd?.relay = nil
         if let picked { cluster?.release(picked, wasAnswered ? .responded : .neutral) }
         picked = nil
+        if holdsConnection { cluster?.limits.releaseConnection(.normal) }
+        holdsConnection = false
         manager.closed(self)
     }
 }

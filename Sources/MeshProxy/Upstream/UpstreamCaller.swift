@@ -32,8 +32,6 @@ struct UpstreamFailure {
     /// The endpoint provably did not begin to process the request (RFC 9113 §8.7): it may be
     /// repeated whatever its method.
     var unprocessed: Bool
-    /// Our own limit was reached; says nothing about the endpoint.
-    var overflow = false
     /// The whole connection failed, and the cluster has judged that already, once.
     var isOfConnection = false
 

@@ -13,8 +13,7 @@ final class UpstreamCluster {
     private(set) var config: Cluster
     let metrics: ClusterMetrics
     private let balancer: Balancer
-    private var breaker: CircuitBreakerState
-    private var retries: RetryBudget
+    let limits: ClusterLimits
     /// One for each transport that the cluster has, made when it is first needed.
     private var tls: [Int: TLSContext] = [:]
     private let sessions = TLSSessionCache()
@@ -24,11 +23,6 @@ final class UpstreamCluster {
     private(set) var bestPriority = 0
     /// The region that counts as near: that of the best priority.
     private var nearRegion: String?
-    /// Connections to all its endpoints, and callers that wait for one.
-    private(set) var connectionCount = 0
-    var pendingCount = 0
-    /// Retries that wait for others to end, first come first served.
-    private var retriesWaiting: [Exchange] = []
     /// It is gone from the configuration; exchanges that still retry keep no connection behind.
     private var isDrained = false
     /// Endpoints of which a failure was reported and no success since.
@@ -61,8 +55,7 @@ final class UpstreamCluster {
         self.config = config
         self.set = set
         self.metrics = metrics
-        breaker = CircuitBreakerState(config.circuitBreakers)
-        retries = RetryBudget(config.circuitBreakers)
+        limits = ClusterLimits(config, set: set, metrics: metrics)
         balancer = Balancer(
             configuration: config.loadBalancing, paths: set.paths, settings: set.settings,
             random: set.loop.random.split())
@@ -85,14 +78,15 @@ final class UpstreamCluster {
         let old = self.config
         self.config = config
         sharedContext = nil
-        breaker.limits = config.circuitBreakers
-        retries.percent = config.circuitBreakers.retryBudgetPercent
-        retries.minimum = config.circuitBreakers.retryBudgetMinimum
+        limits.adopt(config)
         if config.outlierDetection != old.outlierDetection {
             for host in balancer.hosts { host.tally = nil }
         }
+        let countsAnew = RequestPriority.allCases.contains {
+            config.breakers($0).maxConnectionsPerHost != old.breakers($0).maxConnectionsPerHost
+        }
         if config.transport != old.transport || config.transportMatches != old.transportMatches
-            || config.upstreamProtocol != old.upstreamProtocol
+            || config.upstreamProtocol != old.upstreamProtocol || countsAnew
         {
             tls = [:]
             for host in balancer.hosts { pools(of: host)?.drain() }
@@ -326,55 +320,11 @@ final class UpstreamCluster {
         observed(host, .localFailure(wasConnected: wasConnected))
     }
 
-    // MARK: Limits
-
-    func admitRequest() -> Bool {
-        guard breaker.beginRequest() else {
-            metrics.overflowed()
-            return false
-        }
-        metrics.requestBegan()
-        return true
-    }
-
-    func releaseRequest() {
-        breaker.endRequest()
-        metrics.requestEnded()
-    }
-
-    func admitRetry() -> Bool {
-        if retries.begin(activeRequests: breaker.requests) { return true }
-        metrics.retryOverflowed()
-        return false
-    }
-
-    /// Whether `admitRetry` would say yes.
-    var hasRetryBudget: Bool {
-        var copy = retries
-        return copy.begin(activeRequests: breaker.requests)
-    }
-
-    func releaseRetry() {
-        retries.ended()
-        guard !retriesWaiting.isEmpty, retries.begin(activeRequests: breaker.requests) else {
-            return
-        }
-        retriesWaiting.removeFirst().retryAdmitted()
-    }
-
-    /// The budget is spent: the exchange hears `retryAdmitted` when it is its turn.
-    func waitForRetry(_ exchange: Exchange) {
-        retriesWaiting.append(exchange)
-    }
-
-    func stopWaitingForRetry(_ exchange: Exchange) {
-        if retriesWaiting.isEmpty { return }
-        retriesWaiting.removeAll { $0 === exchange }
-    }
-
     // MARK: Connections
 
-    func pool(to host: Host, downstreamIsHTTP2: Bool) -> UpstreamPool {
+    func pool(
+        to host: Host, downstreamIsHTTP2: Bool, priority: RequestPriority = .normal
+    ) -> UpstreamPool {
         let version: UpstreamPool.HTTPVersion
         switch config.upstreamProtocol {
         case .http1: version = .http1
@@ -389,8 +339,9 @@ final class UpstreamCluster {
             pools = HostPools()
             host.attachment = pools
         }
-        return pools.pool(version) {
-            let pool = UpstreamPool(cluster: self, host: host, version: version)
+        return pools.pool(version, priority) {
+            let pool = UpstreamPool(
+                cluster: self, host: host, version: version, priority: priority)
             if isDrained || host.isRemoved { pool.drain() }
             return pool
         }
@@ -440,7 +391,6 @@ final class UpstreamCluster {
     // MARK: What pools and connections say
 
     func connecting(_ host: Host) {
-        connectionCount += 1
         metrics.connecting()
     }
 
@@ -449,7 +399,6 @@ final class UpstreamCluster {
     func connectionClosed(
         _ host: Host, over address: SocketAddress, failure: TransportFailure?, wasConnected: Bool
     ) {
-        connectionCount -= 1
         metrics.connectionClosed(failure?.kind, wasConnected: wasConnected)
         guard let failure else { return }
         // One event, however many waited for the connection or had a request on it.
@@ -504,12 +453,17 @@ final class UpstreamCluster {
     func sent(_ count: Int) { metrics.sent(count) }
 }
 
-/// The pools of one endpoint: one for each protocol that is spoken with it.
+/// The pools of one endpoint: one for each protocol that is spoken with it, and each priority.
 private final class HostPools {
     private var pools: [UpstreamPool] = []
 
-    func pool(_ version: UpstreamPool.HTTPVersion, _ make: () -> UpstreamPool) -> UpstreamPool {
-        for pool in pools where pool.version == version { return pool }
+    func pool(
+        _ version: UpstreamPool.HTTPVersion, _ priority: RequestPriority,
+        _ make: () -> UpstreamPool
+    ) -> UpstreamPool {
+        for pool in pools where pool.version == version && pool.priority == priority {
+            return pool
+        }
         let pool = make()
         pools.append(pool)
         return pool

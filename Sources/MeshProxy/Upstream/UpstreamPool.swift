@@ -22,6 +22,8 @@ final class UpstreamPool {
     let cluster: UpstreamCluster
     let host: Host
     let version: HTTPVersion
+    let priority: RequestPriority
+    private let hostShare: BreakerShare?
     let loop: any IOLoop
     /// Those with room for another request; the last is taken first.
     private var listed: [UpstreamConnection] = []
@@ -42,40 +44,51 @@ final class UpstreamPool {
         case http1, http2, alpn
     }
 
-    init(cluster: UpstreamCluster, host: Host, version: HTTPVersion) {
+    /// What comes of asking for a connection.
+    enum Lease {
+        case connection(UpstreamConnection)
+        /// The caller hears `leased` or `leaseFailed` in a later call.
+        case waits
+        /// As many wait as the cluster allows.
+        case overflow
+    }
+
+    init(
+        cluster: UpstreamCluster, host: Host, version: HTTPVersion, priority: RequestPriority
+    ) {
         self.cluster = cluster
         self.host = host
         self.version = version
+        self.priority = priority
+        hostShare = cluster.limits.share(ofHost: host.address)
         loop = cluster.set.loop
     }
 
     var connectionCount: Int { connections.count }
     var waitingCount: Int { waiting.count }
 
-    /// Whether a caller would have to wait, and as many as the cluster allows wait already.
-    var refusesCallers: Bool {
-        if cluster.pendingCount < cluster.config.circuitBreakers.maxPendingRequests { return false }
-        return !listed.contains { $0.available > 0 }
-    }
-
-    /// A connection with room, or `nil`: the caller then waits, and hears `leased` or `leaseFailed`
-    /// in a later call.
-    func lease(for caller: any UpstreamCaller) -> UpstreamConnection? {
+    /// Asks for a connection with room.
+    /// - Parameter isLimited: the cluster's limit of those who wait holds for this caller.
+    func lease(for caller: any UpstreamCaller, isLimited: Bool = true) -> Lease {
         while let connection = listed.last {
-            if connection.available > 0 { return connection }
+            if connection.available > 0 { return .connection(connection) }
             unlist(connection)
         }
+        if !isLimited {
+            cluster.limits.forcePending(priority)
+        } else if !cluster.limits.admitPending(priority) {
+            return .overflow
+        }
         waiting.append(caller)
-        cluster.pendingCount += 1
         connectIfNeeded()
         if hasSlowConnects { loop.atTurnEnd(Deferred { [weak self] in self?.raceElsewhere() }) }
-        return nil
+        return .waits
     }
 
     func stopWaiting(_ caller: any UpstreamCaller) {
         let before = waiting.count
         waiting.removeAll { $0 === caller }
-        cluster.pendingCount -= before - waiting.count
+        for _ in waiting.count..<before { cluster.limits.releasePending(priority) }
     }
 
     /// Lets exchanges finish, those that wait for a connection too, and keeps no connection after.
@@ -93,7 +106,13 @@ final class UpstreamPool {
 
     /// Makes a connection, if there is none, for requests to come.
     func warm() {
-        if connections.isEmpty, !isClosed { connect(to: host.path.address) }
+        guard connections.isEmpty, !isClosed, admitConnection() else { return }
+        connect(to: host.path.address)
+    }
+
+    /// Takes a place among the cluster's connections for one that is then made.
+    private func admitConnection() -> Bool {
+        cluster.limits.admitConnection(priority, isFirst: connections.isEmpty, host: hostShare)
     }
 
     /// All first hops of its connections.
@@ -221,6 +240,7 @@ final class UpstreamPool {
             for follower in followers { follower.overtaker = nil }
             followers = []
         }
+        cluster.limits.releaseConnection(priority, host: hostShare)
         cluster.connectionClosed(
             host, over: connection.address, failure: failure, wasConnected: wasConnected)
         guard !wasConnected else {
@@ -286,7 +306,8 @@ final class UpstreamPool {
     ) -> Bool {
         if host.paths.isEmpty { return false }
         let race = known ?? ConnectRace(of: connection)
-        guard let next = host.paths.first(where: { $0.isUsable && !race.hasTried($0.address) })
+        guard let next = host.paths.first(where: { $0.isUsable && !race.hasTried($0.address) }),
+            admitConnection()
         else { return false }
         let other = connect(to: next.address)
         change(race) {
@@ -309,7 +330,8 @@ final class UpstreamPool {
         guard overtaker == nil, waiting.contains(where: \.prefersToMove),
             let other = cluster.alternative(to: host)
         else { return }
-        let pool = cluster.pool(to: other, downstreamIsHTTP2: version == .http2)
+        let pool = cluster.pool(
+            to: other, downstreamIsHTTP2: version == .http2, priority: priority)
         if pool.hasRoom {
             overtaken(by: pool)
             return
@@ -352,7 +374,7 @@ final class UpstreamPool {
     ) {
         let failed = waiting.filter(isMeant)
         waiting.removeAll(where: isMeant)
-        cluster.pendingCount -= failed.count
+        for _ in failed { cluster.limits.releasePending(priority) }
         for caller in failed {
             caller.leaseFailed(
                 UpstreamFailure(transport: failure, unprocessed: true, isOfConnection: true))
@@ -363,7 +385,7 @@ final class UpstreamPool {
     private func serveWaiting(on connection: UpstreamConnection) -> Bool {
         while connection.available > 0 {
             if waiting.isEmpty { return true }
-            cluster.pendingCount -= 1
+            cluster.limits.releasePending(priority)
             waiting.removeFirst().leased(connection)
         }
         unlist(connection)
@@ -373,16 +395,12 @@ final class UpstreamPool {
     private func connectIfNeeded() {
         let each = version == .http1 ? 1 : 100
         while waiting.count > (connecting - surplus) * each {
-            // Envoy's rule: every endpoint may have one, so that nobody waits for ever.
-            if cluster.connectionCount >= cluster.config.circuitBreakers.maxConnections,
-                !connections.isEmpty
-            {
-                return
-            }
+            guard admitConnection() else { return }
             connect(to: host.path.address)
         }
     }
 
+    /// Its place among the cluster's connections has been taken.
     @discardableResult
     private func connect(to address: SocketAddress) -> UpstreamConnection {
         connecting += 1
