@@ -26,6 +26,28 @@ public struct ResolvedEndpoint: Sendable {
     }
 }
 
+extension EndpointSet {
+    /// Those of which the address is known.
+    /// - Parameter order: of the addresses of an endpoint that has several.
+    public func resolved(_ order: HappyEyeballs = HappyEyeballs()) -> [ResolvedEndpoint] {
+        var result: [ResolvedEndpoint] = []
+        result.reserveCapacity(count)
+        for group in localities {
+            for endpoint in group.endpoints {
+                guard case .address(let address) = endpoint.target else { continue }
+                var one = ResolvedEndpoint(
+                    endpoint: endpoint, address: address, priority: group.priority,
+                    locality: group.locality, localityWeight: group.weight)
+                if !endpoint.additionalAddresses.isEmpty {
+                    one.addresses = order.order([address] + endpoint.additionalAddresses)
+                }
+                result.append(one)
+            }
+        }
+        return result
+    }
+}
+
 /// The control loop's word on an endpoint.
 public enum Verdict: Equatable, Sendable {
     public enum Reason: Equatable, Sendable {
@@ -98,6 +120,13 @@ public final class Host {
     }
 
     var standing: Standing {
+        let reported = reported
+        guard reported == .healthy || reported == .degraded, isSuspect else { return reported }
+        return .suspect
+    }
+
+    /// As discovery and the control loop say, without what this worker alone has seen.
+    var reported: Standing {
         if evacuated >= 100 || isHidden { return .draining }
         switch endpoint.status {
         case .draining: return .draining
@@ -110,7 +139,6 @@ public final class Host {
         case .failedProbe: return .unhealthy
         case .healthy: break
         }
-        if isSuspect { return .suspect }
         return endpoint.status == .degraded ? .degraded : .healthy
     }
 

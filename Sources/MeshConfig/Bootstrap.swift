@@ -121,6 +121,8 @@ public struct Settings: Sendable, Equatable {
     public var ejectionCap = EjectionCap.cluster
     /// Where we are ourselves: the node's.
     public var locality = Locality()
+    /// `local_cluster_name`: the cluster that we are one of; empty: not known.
+    public var localCluster = ""
     /// Consecutive transport failures before the control loop ejects an endpoint.
     public var transportFailuresToEject: Int
     /// First hold of an ejected endpoint or path; doubles up to `maxHold`.

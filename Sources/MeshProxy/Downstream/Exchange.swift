@@ -38,7 +38,7 @@ final class Exchange: UpstreamCaller {
     var choice: ClusterChoice?
     private var forward: CompiledForward?
     var cluster: UpstreamCluster?
-    private var picked: Pick?
+    private(set) var picked: Pick?
     var host: Host? { picked?.host }
     private var pool: UpstreamPool?
     private var upstream: UpstreamConnection?

@@ -54,11 +54,12 @@ extension Exchange {
     }
 
     func noteAttempt(_ failure: String?) {
-        guard let host, downstream?.manager.wantsLog == true else { return }
+        guard let picked, downstream?.manager.wantsLog == true else { return }
+        let host = picked.host
         log.attempts.append(
             .init(
-                locality: host.locality.region, address: host.address, reason: failure,
-                took: worker.loop.now - attemptBegan))
+                locality: host.locality.region, address: host.address, decision: picked.decision,
+                reason: failure, took: worker.loop.now - attemptBegan))
     }
 }
 

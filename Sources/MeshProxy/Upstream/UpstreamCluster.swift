@@ -60,6 +60,7 @@ final class UpstreamCluster {
             configuration: config.loadBalancing, paths: set.paths, settings: set.settings,
             random: set.loop.random.split())
         balancer.failbackChanged = { [unowned self] in failbackChanged($0) }
+        balancer.setLocalCluster(set.localCluster)
         adoptEndpoints()
         if !set.evacuations.isEmpty { adopt(set.evacuations) }
         if let drill = set.drill, drill.ends > set.loop.now { adopt(drill) }
@@ -135,6 +136,16 @@ final class UpstreamCluster {
         balancer.setEvacuations(evacuations, service: name)
     }
 
+    func adopt(_ localCluster: LocalCluster?) {
+        balancer.setLocalCluster(localCluster)
+    }
+
+    /// What zone-aware routing does here, in words; `nil` where it has no say.
+    var zoneWords: String? {
+        self.set.settings.localCluster.isEmpty
+            ? nil : balancer.zoneWords(now: self.set.loop.now)
+    }
+
     private func failbackChanged(_ change: FailbackRamp.Change) {
         set.failback(name, change)
         drill?.followed(change)
@@ -150,26 +161,11 @@ final class UpstreamCluster {
 
     private func adoptEndpoints() {
         hashKey = try? HashKeyRule(config.loadBalancing.hashPolicy)
-        var resolved: [ResolvedEndpoint] = []
-        resolved.reserveCapacity(config.endpoints.count)
-        for locality in config.endpoints.localities {
-            for endpoint in locality.endpoints {
-                guard case .address(let address) = endpoint.target else { continue }
-                var one = ResolvedEndpoint(
-                    endpoint: endpoint, address: address, priority: locality.priority,
-                    locality: locality.locality, localityWeight: locality.weight)
-                if !endpoint.additionalAddresses.isEmpty {
-                    one.addresses = config.happyEyeballs.order(
-                        [address] + endpoint.additionalAddresses)
-                }
-                resolved.append(one)
-            }
-        }
         let best = config.endpoints.localities.min { $0.priority < $1.priority }
         nearRegion = best?.locality.region
         bestPriority = max(0, best?.priority ?? 0)
         let update = balancer.update(
-            endpoints: resolved, configuration: config.loadBalancing,
+            endpoints: config.endpoints.resolved(config.happyEyeballs), configuration: config.loadBalancing,
             overprovisioningFactor: config.endpoints.overprovisioningFactor,
             now: set.loop.now)
         for host in update.removed {
