@@ -40,6 +40,9 @@ public final class Balancer {
     private let settings: Settings
     private var random: SeededRandom
 
+    /// For `HostOverride`, from the first request with one to the next change of hosts.
+    var addressBook: [SocketAddress: Host]?
+
     /// Hosts by priority.
     private var levels: [[Host]] = []
     /// For each priority one tier of each `TierKind`.
@@ -149,6 +152,7 @@ public final class Balancer {
             update.removed.append(host)
         }
         hosts = kept
+        addressBook = nil
         needsRebuild = true
         if hidden > 0 { _ = hideBest(percent: hidden) }
         return update
@@ -322,6 +326,9 @@ public final class Balancer {
         }
         if request.now >= nextStep { stepStarts(request.now) }
         if hosts.isEmpty { return .none(.noEndpoints) }
+        if let override = request.override, let result = pick(override, now: request.now) {
+            return result
+        }
         if !request.attempted.isEmpty, let host = elsewhere(request) {
             return take(host, .elsewhere, now: request.now)
         }
@@ -352,9 +359,9 @@ public final class Balancer {
         return take(host, .healthy, now: request.now)
     }
 
-    private func take(_ chosen: Host, _ reason: Pick.Reason, now: Instant) -> PickResult {
+    func take(_ chosen: Host, _ reason: Pick.Reason, now: Instant) -> PickResult {
         var host = chosen
-        if host.evacuated > 0, reason != .trial, reason != .lastResort,
+        if host.evacuated > 0, reason != .trial, reason != .lastResort, reason != .override,
             let other = placeInstead(of: host)
         {
             host = other
@@ -637,11 +644,16 @@ public struct PickContext {
     public var key: UInt64?
     /// Hosts that this request was sent to already; not empty makes it a retry.
     public var attempted: [Host]
+    /// What goes before the policy.
+    public var override: HostOverride?
 
-    public init(now: Instant, key: UInt64? = nil, attempted: [Host] = []) {
+    public init(
+        now: Instant, key: UInt64? = nil, attempted: [Host] = [], override: HostOverride? = nil
+    ) {
         self.now = now
         self.key = key
         self.attempted = attempted
+        self.override = override
     }
 }
 
@@ -657,6 +669,8 @@ public struct Pick {
         case trial
         /// A suspect, because there is nothing else.
         case lastResort
+        /// The request may have no other.
+        case override
     }
 
     public let host: Host
@@ -677,4 +691,7 @@ public enum NoHost: String, Error, Sendable {
     case allUnhealthy = "all-unhealthy"
     /// The survivors of an outage have all that they may get.
     case spillLimited = "spill-limited"
+    /// A request may have one endpoint alone, and it is not there, or not well.
+    case overrideGone = "override-host-gone"
+    case overrideUnhealthy = "override-host-unhealthy"
 }
