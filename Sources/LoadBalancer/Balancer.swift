@@ -42,6 +42,8 @@ public final class Balancer {
 
     private var whole = HostSelection([])
     private var rules: HostSelection.Rules
+    /// For `HostOverride`, from the first request with one to the next change of hosts.
+    var addressBook: [SocketAddress: Host]?
     private var needsRebuild = true
     private var seenPaths = 0
     /// When something changes by itself.
@@ -133,6 +135,7 @@ public final class Balancer {
             update.removed.append(host)
         }
         whole = HostSelection(kept)
+        addressBook = nil
         needsRebuild = true
         if hidden > 0 { _ = hideBest(percent: hidden) }
         return update
@@ -331,6 +334,9 @@ public final class Balancer {
         if isStale(request.now) { rebuild(request.now) }
         if request.now >= nextStep { stepStarts(request.now) }
         if hosts.isEmpty { return .none(.noEndpoints) }
+        if let override = request.override, let result = pick(override, now: request.now) {
+            return result
+        }
         if !request.attempted.isEmpty, let host = elsewhere(request) {
             return take(host, .elsewhere, now: request.now)
         }
@@ -366,11 +372,11 @@ public final class Balancer {
         needsRebuild || seenPaths != paths.version || now >= nextChange
     }
 
-    private func take(
+    func take(
         _ chosen: Host, _ reason: Pick.Reason, zone: ZoneRouting.Choice? = nil, now: Instant
     ) -> PickResult {
         var host = chosen
-        if host.evacuated > 0, reason != .trial, reason != .lastResort,
+        if host.evacuated > 0, reason != .trial, reason != .lastResort, reason != .override,
             let other = placeInstead(of: host)
         {
             host = other
@@ -529,11 +535,16 @@ public struct PickContext {
     public var key: UInt64?
     /// Hosts that this request was sent to already; not empty makes it a retry.
     public var attempted: [Host]
+    /// What goes before the policy.
+    public var override: HostOverride?
 
-    public init(now: Instant, key: UInt64? = nil, attempted: [Host] = []) {
+    public init(
+        now: Instant, key: UInt64? = nil, attempted: [Host] = [], override: HostOverride? = nil
+    ) {
         self.now = now
         self.key = key
         self.attempted = attempted
+        self.override = override
     }
 }
 
@@ -549,6 +560,8 @@ public struct Pick {
         case trial
         /// A suspect, because there is nothing else.
         case lastResort = "last-resort"
+        /// The request may have no other.
+        case override
     }
 
     public let host: Host
@@ -586,4 +599,7 @@ public enum NoHost: String, Error, Sendable {
     case failsOnPanic = "fails-on-panic"
     /// The survivors of an outage have all that they may get.
     case spillLimited = "spill-limited"
+    /// A request may have one endpoint alone, and it is not there, or not well.
+    case overrideGone = "override-host-gone"
+    case overrideUnhealthy = "override-host-unhealthy"
 }

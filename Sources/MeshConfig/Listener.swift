@@ -275,6 +275,8 @@ public struct HTTPConnectionManager: Sendable, Equatable {
 
 /// The HTTP filters that act. The last one is always `router`.
 public enum HTTPFilterConfig: Sendable, Equatable {
+    /// With what counts where a route says nothing.
+    case statefulSession(SessionSetting)
     case router
 }
 

@@ -65,16 +65,7 @@ extension Decoding {
                 refuse("load_balancing_weight", expected: "1 or more", got: "0")
             }
         }
-        switch message.healthStatus {
-        case .unknown: endpoint.status = .unknown
-        case .healthy: endpoint.status = .healthy
-        case .unhealthy: endpoint.status = .unhealthy
-        case .draining: endpoint.status = .draining
-        case .timeout: endpoint.status = .timeout
-        case .degraded: endpoint.status = .degraded
-        case .UNRECOGNIZED(let number):
-            refuse("health_status", expected: "a known status", got: "\(number)")
-        }
+        endpoint.status = status(message.healthStatus, "health_status")
         if host.hasHealthCheckConfig {
             let check = host.healthCheckConfig
             if check.portValue != 0 {
@@ -93,5 +84,20 @@ extension Decoding {
         ) { $0.address($1.address, "address") }.compactMap { $0 }
         endpoint.metadata = metadata(message.metadata)
         return endpoint
+    }
+    mutating func status(_ status: Envoy_Config_Core_V3_HealthStatus, _ field: String)
+        -> Endpoint.Status
+    {
+        switch status {
+        case .unknown: return .unknown
+        case .healthy: return .healthy
+        case .unhealthy: return .unhealthy
+        case .draining: return .draining
+        case .timeout: return .timeout
+        case .degraded: return .degraded
+        case .UNRECOGNIZED(let number):
+            refuse(field, expected: "a known status", got: "\(number)")
+            return .unknown
+        }
     }
 }

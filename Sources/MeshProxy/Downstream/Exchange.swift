@@ -54,6 +54,7 @@ final class Exchange: UpstreamCaller {
     private var hashKey: UInt64?
     /// Cookies made up for it, which the client is to keep.
     private var setCookies: [String] = []
+    var session: RequestSession?
 
     var responseHasBegun = false
     var responseIsComplete = false
@@ -194,6 +195,7 @@ final class Exchange: UpstreamCaller {
                 for: request, remote: downstream?.remoteAddress,
                 local: downstream?.localAddress, setCookies: &setCookies)
         }
+        if let sessions = downstream?.manager.sessions { joinSession(route, fallback: sessions) }
         route.rewritePath(of: &request)
         if request.containsAny(of: RetryPlan.internalOnly) { takeWishes() }
         if requestIsComplete { requestEnded() }
@@ -214,9 +216,10 @@ final class Exchange: UpstreamCaller {
         guard let cluster, !isFinished else { return }
         attemptBegan = worker.loop.now
         log.attemptCount += 1
+        let override = session?.override(isRetry: !attempted.isEmpty)
         let choice =
-            attempted.isEmpty
-            ? cluster.pick(attempted: attempted, key: hashKey)
+            attempted.isEmpty || override != nil
+            ? cluster.pick(attempted: attempted, key: hashKey, override: override)
             : cluster.pickAgain(attempted: attempted, key: hashKey, policy: forward?.retryPolicy)
         switch choice {
         case .none(let reason):
@@ -416,6 +419,7 @@ final class Exchange: UpstreamCaller {
             date: worker.date)
         applyResponseChanges(&head)
         for cookie in setCookies { head.append("set-cookie", cookie) }
+        if let session { nameEndpoint(session, in: &head) }
         log.status = head.status
         if downstream.manager.wantsLog { log.response = head }
         responseIsComplete = endStream
@@ -539,6 +543,7 @@ final class Exchange: UpstreamCaller {
         attempted.removeAll(keepingCapacity: true)
         hashKey = nil
         if !setCookies.isEmpty { setCookies = [] }
+        session = nil
         responseHasBegun = false
         responseIsComplete = false
         log = AccessLogRecord()

@@ -15,6 +15,8 @@ final class HTTPManager {
     private var connections: [ObjectIdentifier: DownstreamConnection] = [:]
     private(set) var isDraining = false
     let serverName: HeaderText
+    /// `nil` without a filter for sessions.
+    let sessions: SessionSetting?
     private var plainContext: HTTPCodecContext?
     private var tlsContext: HTTPCodecContext?
 
@@ -27,6 +29,10 @@ final class HTTPManager {
         self.logs = logs
         self.metrics = metrics
         self.listener = listener
+        sessions =
+            config.filters.lazy.compactMap {
+                if case .statefulSession(let setting) = $0 { setting } else { nil }
+            }.first
         serverName = HeaderText(config.serverName.isEmpty ? "meshproxy" : config.serverName)
     }
 

@@ -264,9 +264,9 @@ final class UpstreamCluster {
     var usesKeys: Bool { balancer.usesKeys }
 
     /// Chooses an endpoint; give it back with `release`.
-    func pick(attempted: [Host], key: UInt64?) -> Choice {
+    func pick(attempted: [Host], key: UInt64?, override: HostOverride? = nil) -> Choice {
         let result = balancer.pick(
-            PickContext(now: set.loop.now, key: key, attempted: attempted))
+            PickContext(now: set.loop.now, key: key, attempted: attempted, override: override))
         switch result {
         case .host(let pick): return .host(pick)
         case .none(let reason):
