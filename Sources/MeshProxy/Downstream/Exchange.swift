@@ -298,7 +298,7 @@ final class Exchange: UpstreamCaller {
     }
 
     private func overflowed(_ what: String) {
-        attemptTimer?.stop()
+        times.stopWaiting()
         pool = nil
         releaseHost(.neutral)
         reply(.overflow(what))

@@ -165,7 +165,8 @@ final class UpstreamCluster {
         nearRegion = best?.locality.region
         bestPriority = max(0, best?.priority ?? 0)
         let update = balancer.update(
-            endpoints: config.endpoints.resolved(config.happyEyeballs), configuration: config.loadBalancing,
+            endpoints: config.endpoints.resolved(config.happyEyeballs),
+            configuration: config.loadBalancing,
             overprovisioningFactor: config.endpoints.overprovisioningFactor,
             now: set.loop.now)
         for host in update.removed {
