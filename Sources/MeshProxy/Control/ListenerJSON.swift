@@ -191,7 +191,9 @@ extension ConfigJSON {
     }
 
     static func weighted(_ cluster: WeightedCluster) -> JSONValue {
-        ["name": .string(cluster.name), "weight": .number(Int64(cluster.weight))]
+        .message(
+            ("name", .string(cluster.name)), ("weight", .number(Int64(cluster.weight))),
+            ("metadata_match", subset(cluster.subset)))
     }
 
     private static func accessLog(_ config: AccessLogConfig) -> JSONValue {

@@ -223,10 +223,12 @@ final class Exchange: UpstreamCaller {
         guard let cluster, !isFinished else { return }
         attemptBegan = worker.loop.now
         log.attemptCount += 1
+        let subset = forward?.subset(for: self.choice)
         let choice =
             attempted.isEmpty
-            ? cluster.pick(attempted: attempted, key: hashKey)
-            : cluster.pickAgain(attempted: attempted, key: hashKey, policy: forward?.retryPolicy)
+            ? cluster.pick(attempted: attempted, key: hashKey, subset: subset)
+            : cluster.pickAgain(
+                attempted: attempted, key: hashKey, subset: subset, policy: forward?.retryPolicy)
         switch choice {
         case .none(let reason):
             noteAttempt(reason)

@@ -138,6 +138,9 @@ final class UpstreamCluster {
             ? nil : balancer.zoneWords(now: self.set.loop.now)
     }
 
+    /// The subsets that routes can name, each with the number of its endpoints.
+    var subsetWords: [String] { balancer.subsetWords }
+
     private func failbackChanged(_ change: FailbackRamp.Change) {
         set.failback(name, change)
         drill?.followed(change)
@@ -256,9 +259,9 @@ final class UpstreamCluster {
     var usesKeys: Bool { balancer.usesKeys }
 
     /// Chooses an endpoint; give it back with `release`.
-    func pick(attempted: [Host], key: UInt64?) -> Choice {
+    func pick(attempted: [Host], key: UInt64?, subset: SubsetCriteria? = nil) -> Choice {
         let result = balancer.pick(
-            PickContext(now: set.loop.now, key: key, attempted: attempted))
+            PickContext(now: set.loop.now, key: key, attempted: attempted, subset: subset))
         switch result {
         case .host(let pick): return .host(pick)
         case .none(let reason):
