@@ -40,13 +40,15 @@ public final class Balancer {
     private let settings: Settings
     private var random: SeededRandom
 
-    private var whole = HostSelection([])
+    private(set) var whole = HostSelection([])
     private var rules: HostSelection.Rules
     /// `nil` for clusters without, which pay nothing for them.
     private var subsets: SubsetTable?
     private var subsetRules: HostSelection.Rules
     /// Counts how often things were worked out; a subset that is behind is worked out when it is used.
     private var generation: UInt64 = 0
+    /// For `HostOverride`, from the first request with one to the next change of hosts.
+    var addressBook: [SocketAddress: Host]?
     private var needsRebuild = true
     private var seenPaths = 0
     /// When something changes by itself.
@@ -114,17 +116,20 @@ public final class Balancer {
             let key = Key(address: resolved.address, hostname: resolved.endpoint.hostname)
             // Of two with one key the first counts, as in Envoy.
             guard seen.insert(key).inserted else { continue }
-            let path = paths.path(to: resolved.gateway ?? resolved.address)
+            let ways = resolved.addresses.map(paths.path)
+            let path = ways.first ?? paths.path(to: resolved.gateway ?? resolved.address)
             let host: Host
             if let old = known.removeValue(forKey: key) {
                 host = old
                 host.endpoint = resolved.endpoint
-                host.path = path
+                if !ways.contains(where: { $0 === host.path }) { host.path = path }
             } else {
                 host = Host(resolved, path: path)
                 update.added.append(host)
                 startSlowly(host, now)
             }
+            host.paths = ways
+            host.isDirect = resolved.gateway == nil
             host.priority = max(0, resolved.priority)
             host.locality = resolved.locality
             host.localityWeight = resolved.localityWeight
@@ -137,6 +142,7 @@ public final class Balancer {
         }
         whole = HostSelection(kept)
         subsets = self.configuration.subsets.map { SubsetTable($0, kept) }
+        addressBook = nil
         needsRebuild = true
         if hidden > 0 { _ = hideBest(percent: hidden) }
         return update
@@ -185,11 +191,14 @@ public final class Balancer {
 
     /// Takes in that a connection or request to this host failed in its transport. `release` calls it
     /// for requests; the pool calls it for connections that failed with no request on them.
-    public func suspect(_ host: Host, _ failure: TransportFailure, now: Instant) {
+    /// - Parameter address: the connection's own, of a host with several.
+    public func suspect(
+        _ host: Host, _ failure: TransportFailure, over address: SocketAddress? = nil, now: Instant
+    ) {
         let kind = failure.kind
         if failure.layer == .path || (host.isDirect && kind.concernsFirstHop) {
             host.suspicion.tryAbandoned()
-            paths.failed(host.path, kind, now: now)
+            paths.failed(address.map(paths.path) ?? host.path, kind, now: now)
             return
         }
         if host.suspicion.failed(
@@ -264,6 +273,19 @@ public final class Balancer {
         }
     }
 
+    /// This way to a host was connected sooner than another.
+    public func prefer(_ address: SocketAddress, for host: Host) {
+        if let path = host.paths.first(where: { $0.address == address }) { host.path = path }
+    }
+
+    /// A host that is well, as a retry of what was meant for this one would find it, over another
+    /// first hop. Who waits is not known here, so in a cluster with subsets there is none.
+    public func alternative(to host: Host, now: Instant) -> Host? {
+        if subsets != nil { return nil }
+        let other = elsewhere(PickContext(now: now, attempted: [host]), in: whole)
+        return other?.path === host.path ? nil : other
+    }
+
     /// Whether a retry of what was meant for this host would find another that is well, in each subset
     /// that it may have been chosen from.
     public func hasAlternative(to host: Host) -> Bool {
@@ -330,6 +352,11 @@ public final class Balancer {
     public func pick(_ request: PickContext) -> PickResult {
         if isStale(request.now) { rebuild(request.now) }
         if request.now >= nextStep { stepStarts(request.now) }
+        if let override = request.override, !hosts.isEmpty,
+            let result = pick(override, now: request.now)
+        {
+            return result
+        }
         if let subsets { return pick(request, from: subsets) }
         return pick(request, in: whole)
     }
@@ -403,7 +430,9 @@ public final class Balancer {
         needsRebuild || seenPaths != paths.version || now >= nextChange
     }
 
-    private func take(
+    /// - Parameter selection: where another is looked for when an evacuation turns the request away;
+    ///   `nil`: nowhere.
+    func take(
         _ chosen: Host, _ reason: Pick.Reason, zone: ZoneRouting.Choice? = nil,
         in selection: HostSelection?, now: Instant
     ) -> PickResult {
@@ -526,6 +555,7 @@ public final class Balancer {
         needsRebuild = false
         seenPaths = paths.version
         nextChange = .distantFuture
+        for host in hosts { host.choosePath() }
         if !evacuations.isEmpty { evacuate(now) }
         whole.rebuild(
             rules, levelCount: (hosts.map(\.priority).max() ?? -1) + 1, now: now, &random)
@@ -553,10 +583,10 @@ public final class Balancer {
     private func returnGradually(_ now: Instant) {
         let (shares, load) = (whole.shares, whole.load)
         let changes = failback.advance(
-            // What an evacuation takes away comes back at its own pace.
+            // What an evacuation takes away comes back at its own pace, and a doubt is no outage.
             usable: shares.indices.map { index in
                 shares[index].healthy + shares[index].degraded > 0
-                    || whole.levels[index].contains { $0.evacuated > 0 }
+                    || whole.levels[index].contains { $0.evacuated > 0 || $0.isOnlyDoubted }
             },
             load: shares.indices.map { load.healthyLoad[$0] + load.degradedLoad[$0] }, now: now)
         if failback.isActive { whole.load = failback.ramped(load, shares, by: rules.load) }
@@ -585,15 +615,19 @@ public struct PickContext {
     public var key: UInt64?
     /// Hosts that this request was sent to already; not empty makes it a retry.
     public var attempted: [Host]
+    /// What goes before the policy.
+    public var override: HostOverride?
     /// What the route wants of an endpoint's metadata, for clusters with subsets.
     public var subset: SubsetCriteria?
 
     public init(
-        now: Instant, key: UInt64? = nil, attempted: [Host] = [], subset: SubsetCriteria? = nil
+        now: Instant, key: UInt64? = nil, attempted: [Host] = [], override: HostOverride? = nil,
+        subset: SubsetCriteria? = nil
     ) {
         self.now = now
         self.key = key
         self.attempted = attempted
+        self.override = override
         self.subset = subset
     }
 }
@@ -610,6 +644,8 @@ public struct Pick {
         case trial
         /// A suspect, because there is nothing else.
         case lastResort = "last-resort"
+        /// The request may have no other.
+        case override
     }
 
     public let host: Host
@@ -654,4 +690,7 @@ public enum NoHost: String, Error, Sendable {
     case failsOnPanic = "fails-on-panic"
     /// The survivors of an outage have all that they may get.
     case spillLimited = "spill-limited"
+    /// A request may have one endpoint alone, and it is not there, or not well.
+    case overrideGone = "override-host-gone"
+    case overrideUnhealthy = "override-host-unhealthy"
 }

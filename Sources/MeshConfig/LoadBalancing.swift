@@ -41,6 +41,8 @@ public struct LoadBalancing: Sendable, Equatable {
     /// The policy's own, which goes before the route's.
     public var hashPolicy: [HashPolicy]
     public var subsets: Subsets?
+    /// `override_host_status`: an endpoint that a request asks for by its address may have it in these.
+    public var overrideStatuses: Set<Endpoint.Status>
 
     public init(
         policy: Policy = .roundRobin, localityMode: LocalityMode = .flat,
@@ -55,6 +57,7 @@ public struct LoadBalancing: Sendable, Equatable {
         self.overprovisioningFactor = overprovisioningFactor
         self.hashPolicy = hashPolicy
         self.subsets = subsets
+        overrideStatuses = [.unknown, .healthy, .degraded]
     }
 }
 

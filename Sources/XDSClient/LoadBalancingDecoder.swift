@@ -15,6 +15,9 @@ extension Decoding {
                     common.healthyPanicThreshold, "healthy_panic_threshold"
                 ).rounded()
             }
+            if common.hasOverrideHostStatus {
+                result.overrideStatuses = at.overrideStatuses(common.overrideHostStatus)
+            }
             switch common.localityConfigSpecifier {
             case .localityWeightedLbConfig: result.localityMode = .weighted
             case .zoneAwareLbConfig(let zones):

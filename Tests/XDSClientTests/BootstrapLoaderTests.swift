@@ -49,6 +49,25 @@ struct BootstrapLoaderTests {
         }
     }
 
+    @Test("Each priority has thresholds of its own; of several for one the first counts")
+    func priorities() throws {
+        let loaded = try load(
+            "static_resources: {clusters: [{name: a, type: STATIC, connect_timeout: 1s, "
+                + "circuit_breakers: {thresholds: [{max_requests: 5}, {max_requests: 6}, "
+                + "{priority: HIGH, max_requests: 7, track_remaining: true}], "
+                + "per_host_thresholds: [{max_connections: 4, max_requests: 3}]}}]}")
+        let cluster = loaded.staticResources.clusters[0]
+        #expect(cluster.breakers(.normal).maxRequests == 5)
+        #expect(cluster.breakers(.high).maxRequests == 7)
+        #expect(cluster.breakers(.high).maxConnections == 1024)
+        #expect(cluster.breakers(.high).tracksRemaining)
+        #expect(!cluster.breakers(.normal).tracksRemaining)
+        #expect(cluster.breakers(.normal).maxConnectionsPerHost == 4)
+        #expect(cluster.breakers(.high).maxConnectionsPerHost == .max)
+        let warnings = loaded.warnings.joined()
+        #expect(warnings.contains("per_host_thresholds: bounds max_connections alone"))
+    }
+
     @Test("The local cluster is named with our locality, and missed where it is not static")
     func localCluster() throws {
         let text = """

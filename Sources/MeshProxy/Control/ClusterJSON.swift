@@ -34,7 +34,7 @@ extension ConfigJSON {
             ),
             ("dns_refresh_rate", optional(refresh)),
             ("health_checks", .array(cluster.healthChecks.map(healthCheck))),
-            ("circuit_breakers", circuitBreakers(cluster.circuitBreakers)),
+            ("circuit_breakers", circuitBreakers(cluster)),
             ("lb_policy", .string(policy(cluster.loadBalancing.policy))),
             ("common_lb_config", commonLB(cluster.loadBalancing)),
             ("lb_subset_config", cluster.loadBalancing.subsets.map(subsets) ?? .null),
@@ -140,18 +140,37 @@ extension ConfigJSON {
         ]
     }
 
-    private static func circuitBreakers(_ limits: CircuitBreakers) -> JSONValue {
-        if limits == CircuitBreakers() { return .null }
-        return [
-            "thresholds": [
-                [
-                    "max_connections": .number(Int64(limits.maxConnections)),
-                    "max_pending_requests": .number(Int64(limits.maxPendingRequests)),
-                    "max_requests": .number(Int64(limits.maxRequests)),
-                    "max_retries": .number(Int64(limits.maxRetries)),
-                ]
-            ]
-        ]
+    private static func circuitBreakers(_ cluster: Cluster) -> JSONValue {
+        let set = RequestPriority.allCases.filter { cluster.breakers($0) != CircuitBreakers() }
+        if set.isEmpty { return .null }
+        let perHost = set.filter { cluster.breakers($0).maxConnectionsPerHost != .max }
+        return .message(
+            ("thresholds", .array(set.map { thresholds(of: cluster, $0) })),
+            (
+                "per_host_thresholds",
+                perHost.isEmpty
+                    ? .null
+                    : .array(
+                        perHost.map {
+                            .message(
+                                ("priority", $0 == .high ? "HIGH" : .null),
+                                (
+                                    "max_connections",
+                                    .number(Int64(cluster.breakers($0).maxConnectionsPerHost))
+                                ))
+                        })
+            ))
+    }
+
+    static func thresholds(of cluster: Cluster, _ priority: RequestPriority) -> JSONValue {
+        let limits = cluster.breakers(priority)
+        return .message(
+            ("priority", priority == .high ? "HIGH" : .null),
+            ("max_connections", .number(Int64(limits.maxConnections))),
+            ("max_pending_requests", .number(Int64(limits.maxPendingRequests))),
+            ("max_requests", .number(Int64(limits.maxRequests))),
+            ("max_retries", .number(Int64(limits.maxRetries))),
+            ("track_remaining", limits.tracksRemaining ? .bool(true) : .null))
     }
 
     private static func outlierDetection(_ detection: OutlierDetection) -> JSONValue {

@@ -20,7 +20,7 @@ extension Exchange {
         let limit = timeLimit
         TimeLeft.write(
             to: &head,
-            whole: limit == .zero ? nil : mustEnd == .distantFuture ? limit : mustEnd - now,
+            whole: limit == .zero ? nil : times.end == .distantFuture ? limit : times.end - now,
             perTry: perTryTimeout, elapsed: now - began,
             writesExpected: downstream?.manager.config.suppressEnvoyHeaders == false)
     }

@@ -26,6 +26,8 @@ final class TCPRelay {
     private var idleTimer: LoopTimer?
     private var connectTimer: LoopTimer?
     private var isConnected = false
+    /// A place among the cluster's connections.
+    private var holdsConnection = false
     private var wasAnswered = false
     private var isOver = false
     private var log = AccessLogRecord()
@@ -67,6 +69,12 @@ final class TCPRelay {
             return
         }
         self.cluster = cluster
+        guard cluster.limits.admitConnection(.normal, isFirst: false) else {
+            log.flags.insert(.upstreamOverflow)
+            end("overflow")
+            return
+        }
+        holdsConnection = true
         connect()
     }
 
@@ -101,9 +109,9 @@ final class TCPRelay {
                     session: cluster.makeSession(context, for: host),
                     clusters: worker.clusters, handler: end)
                 upstream = stream
-                stream.connect(host.address, options: options)
+                stream.connect(host.path.address, options: options)
             } else {
-                upstream = worker.loop.connect(host.address, options: options, handler: end)
+                upstream = worker.loop.connect(host.path.address, options: options, handler: end)
             }
         } catch {
             worker.log.warning(
@@ -141,7 +149,7 @@ final class TCPRelay {
             cluster?.observed(picked.host, .connected)
         }
         noteAttempt(nil)
-        log.upstreamLocalAddress = upstream.localAddress
+        if manager.wantsLog { log.upstreamLocalAddress = upstream.localAddress }
         firstBytes.withBytes { upstream.write($0.span) }
         firstBytes = ByteBuffer()
         downstream.resumeReading(.notReady)
@@ -163,9 +171,12 @@ final class TCPRelay {
     }
 
     fileprivate func receivedEnd(fromDownstream: Bool) {
-        (fromDownstream ? upstream : downstream)?.finish()
         if fromDownstream { downstreamHasEnded = true } else { upstreamHasEnded = true }
-        if downstreamHasEnded, upstreamHasEnded { end() }
+        if downstreamHasEnded, upstreamHasEnded {
+            end()
+        } else {
+            (fromDownstream ? upstream : downstream)?.finish()
+        }
     }
 
     fileprivate func drained(isDownstream: Bool) {
@@ -239,6 +250,8 @@ final class TCPRelay {
         upstreamEnd?.relay = nil
         if let picked { cluster?.release(picked, wasAnswered ? .responded : .neutral) }
         picked = nil
+        if holdsConnection { cluster?.limits.releaseConnection(.normal) }
+        holdsConnection = false
         manager.closed(self)
     }
 }

@@ -47,7 +47,7 @@ public struct MeshSimulator {
         else { return nil }
         let members = Balancer(
             configuration: cluster.loadBalancing, paths: PathHealth(), random: random)
-        _ = members.update(endpoints: cluster.endpoints.resolved)
+        _ = members.update(endpoints: cluster.endpoints.resolved())
         return LocalCluster(members: members.hosts, own: settings.locality)
     }
 

@@ -217,7 +217,7 @@ final class SimulatedService {
     }
 
     private func adoptEndpoints() {
-        let resolved = cluster.endpoints.resolved.filter { resolved in
+        let resolved = cluster.endpoints.resolved().filter { resolved in
             !timeline.entries.contains { entry in
                 entry.fault == .empty && entry.from <= now && now < entry.until
                     && entry.scope.matches(

@@ -31,6 +31,11 @@ final class ClusterSet {
     /// Pools with connections, by their first hop.
     private var pools: [SocketAddress: [UpstreamPool]] = [:]
     private let metrics: WorkerMetrics
+    let breakers: BreakerTable
+    /// Which of the workers that share `breakers` this is; `nil` is the control loop, where nobody waits.
+    let worker: Int?
+    /// Tells one of them that a place may be free for who waits there.
+    var tell: (_ worker: Int, PlaceNews) -> Void = { _, _ in }
     /// Where evidence about endpoints goes.
     var report: (HealthEvidence) -> Void = { _ in }
     let outliers: OutlierReporter
@@ -48,11 +53,16 @@ final class ClusterSet {
     private var ciphertext = ByteBuffer()
     private var plain = ByteBuffer()
 
-    init(loop: any IOLoop, settings: Settings, log: ProxyLog, metrics: WorkerMetrics) {
+    init(
+        loop: any IOLoop, settings: Settings, log: ProxyLog, metrics: WorkerMetrics,
+        breakers: BreakerTable = BreakerTable(), worker: Int? = nil
+    ) {
         self.loop = loop
         self.settings = settings
         self.log = log
         self.metrics = metrics
+        self.breakers = breakers
+        self.worker = worker
         paths = PathHealth(baseHold: settings.baseHold, maxHold: settings.maxHold)
         outliers = OutlierReporter(loop: loop)
     }
@@ -119,6 +129,8 @@ final class ClusterSet {
         return cluster
     }
 
+    func makeBreakerMetrics(_ config: Cluster) -> BreakerMetrics { metrics.breakers(config) }
+
     private func config(named name: String) -> Cluster? {
         var low = 0
         var high = configs.count
@@ -136,7 +148,7 @@ final class ClusterSet {
             switch change {
             case .path(let address, let usable):
                 paths.setVerdict(address, usable: usable)
-                if !usable { for pool in pools[address] ?? [] { pool.pathDied() } }
+                if !usable { for pool in pools[address] ?? [] { pool.pathDied(address) } }
             case .endpoint(let cluster, let address, let verdict):
                 byCluster[cluster, default: []].append((address, verdict))
             }
@@ -155,17 +167,24 @@ final class ClusterSet {
     }
 
     func firstConnectionBegan(_ pool: UpstreamPool) {
-        pools[pool.host.address, default: []].append(pool)
+        for address in pool.addresses { pools[address, default: []].append(pool) }
     }
 
     func lastConnectionEnded(_ pool: UpstreamPool) {
-        pools[pool.host.address]?.removeAll { $0 === pool }
-        if pools[pool.host.address]?.isEmpty == true { pools[pool.host.address] = nil }
+        for address in pool.addresses {
+            pools[address]?.removeAll { $0 === pool }
+            if pools[address]?.isEmpty == true { pools[address] = nil }
+        }
     }
 
     func adopt(_ evacuations: [Evacuation]) {
         self.evacuations = evacuations
         for cluster in clusters.values { cluster.adopt(evacuations) }
+    }
+
+    /// Another worker gave a place back, and who waits here is first.
+    func received(_ news: PlaceNews) {
+        clusters[news.cluster]?.limits.passOn(news.resource, news.priority)
     }
 
     /// Begins a drill, or with `nil` stops it.
