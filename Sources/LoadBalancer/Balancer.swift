@@ -40,8 +40,13 @@ public final class Balancer {
     private let settings: Settings
     private var random: SeededRandom
 
-    private var whole = HostSelection([])
+    private(set) var whole = HostSelection([])
     private var rules: HostSelection.Rules
+    /// `nil` for clusters without, which pay nothing for them.
+    private var subsets: SubsetTable?
+    private var subsetRules: HostSelection.Rules
+    /// Counts how often things were worked out; a subset that is behind is worked out when it is used.
+    private var generation: UInt64 = 0
     /// For `HostOverride`, from the first request with one to the next change of hosts.
     var addressBook: [SocketAddress: Host]?
     private var needsRebuild = true
@@ -79,6 +84,7 @@ public final class Balancer {
             configuration: configuration,
             overprovisioningFactor: configuration.overprovisioningFactor,
             isStrict: settings.failoverMode == .strict, home: settings.locality)
+        subsetRules = rules
     }
 
     // MARK: What changes
@@ -135,6 +141,7 @@ public final class Balancer {
             update.removed.append(host)
         }
         whole = HostSelection(kept)
+        subsets = self.configuration.subsets.map { SubsetTable($0, kept) }
         addressBook = nil
         needsRebuild = true
         if hidden > 0 { _ = hideBest(percent: hidden) }
@@ -272,17 +279,22 @@ public final class Balancer {
     }
 
     /// A host that is well, as a retry of what was meant for this one would find it, over another
-    /// first hop.
+    /// first hop. Who waits is not known here, so in a cluster with subsets there is none.
     public func alternative(to host: Host, now: Instant) -> Host? {
-        let other = elsewhere(PickContext(now: now, attempted: [host]))
+        if subsets != nil { return nil }
+        let other = elsewhere(PickContext(now: now, attempted: [host]), in: whole)
         return other?.path === host.path ? nil : other
     }
 
-    /// Whether a retry of what was meant for this host would find another that is well.
+    /// Whether a retry of what was meant for this host would find another that is well, in each subset
+    /// that it may have been chosen from.
     public func hasAlternative(to host: Host) -> Bool {
-        hosts.contains {
-            $0 !== host && ($0.standing == .healthy || $0.standing == .degraded)
+        func hasOther(_ hosts: [Host]) -> Bool {
+            hosts.contains {
+                $0 !== host && ($0.standing == .healthy || $0.standing == .degraded)
+            }
         }
+        return subsets?.hasAnother(than: host, where: hasOther) ?? hasOther(hosts)
     }
 
     /// A priority is on its way back.
@@ -327,37 +339,83 @@ public final class Balancer {
         return whole.zones?.words
     }
 
+    /// The subsets that routes can name, each with the number of its hosts.
+    public var subsetWords: [String] {
+        guard let subsets else { return [] }
+        return subsets.named.map { "\($0.name) \($0.hosts.count)" }
+            + (subsets.duplicates > 0 ? ["left out as duplicates \(subsets.duplicates)"] : [])
+    }
+
     // MARK: Picking
 
     /// Chooses a host and counts a request on it; give it back with `release`.
     public func pick(_ request: PickContext) -> PickResult {
         if isStale(request.now) { rebuild(request.now) }
         if request.now >= nextStep { stepStarts(request.now) }
-        if hosts.isEmpty { return .none(.noEndpoints) }
-        if let override = request.override, let result = pick(override, now: request.now) {
+        if let override = request.override, !hosts.isEmpty,
+            let result = pick(override, now: request.now)
+        {
             return result
         }
-        if !request.attempted.isEmpty, let host = elsewhere(request) {
-            return take(host, .elsewhere, now: request.now)
+        if let subsets { return pick(request, from: subsets) }
+        return pick(request, in: whole)
+    }
+
+    private func pick(_ request: PickContext, from subsets: SubsetTable) -> PickResult {
+        var refusal = NoHost.noSubset
+        for step in subsets.steps(for: request.subset) where !step.selection.hosts.isEmpty {
+            workOut(step.selection, request.now)
+            switch pick(request, in: step.selection) {
+            case .host(var pick):
+                pick.step = step
+                return .host(pick)
+            case .none(.spillLimited): return .none(.spillLimited)
+            case .none(let why): refusal = why
+            }
         }
-        if whole.load.isEmpty, !whole.load.isPanicking { return lastResort(request) }
+        return .none(refusal)
+    }
+
+    private func pick(_ request: PickContext, in selection: HostSelection) -> PickResult {
+        if selection.hosts.isEmpty { return .none(.noEndpoints) }
+        if selection.isSingle { return takeSingle(selection.hosts[0], request.now) }
+        if !request.attempted.isEmpty, let host = elsewhere(request, in: selection) {
+            return take(host, .elsewhere, in: selection, now: request.now)
+        }
+        let load = selection.load
+        if load.isEmpty, !load.isPanicking { return lastResort(request, in: selection) }
         // Of a key the same remainder decides the priority as in Envoy.
         let key = usesKeys ? request.key ?? random.next() : nil
-        let (priority, isDegraded) = whole.load.choose(key ?? random.next())
-        if request.attempted.isEmpty, !whole.trials.isEmpty,
-            let host = whole.trials.first(where: {
+        let (priority, isDegraded) = load.choose(key ?? random.next())
+        if request.attempted.isEmpty, !selection.trials.isEmpty,
+            let host = selection.trials.first(where: {
                 $0.priority <= priority && $0.mayTry(request.now)
             })
         {
-            return take(host, .trial, now: request.now)
+            return take(host, .trial, in: selection, now: request.now)
         }
-        if whole.load.isPanicking, failsOnPanic { return lastResort(request, .failsOnPanic) }
+        if load.isPanicking, failsOnPanic {
+            return lastResort(request, in: selection, .failsOnPanic)
+        }
         let health: HostSelection.Health =
-            whole.load.isPanicking ? .all : isDegraded ? .degraded : .healthy
-        guard let choice = whole.choose(health, priority, key, &random) else {
-            return lastResort(request)
+            load.isPanicking ? .all : isDegraded ? .degraded : .healthy
+        guard let choice = selection.choose(health, priority, key, &random) else {
+            let isRefused = selection.zones?.plan == .refused
+            return lastResort(request, in: selection, isRefused ? .failsOnPanic : nil)
         }
-        return take(choice.host, Pick.Reason(health), zone: choice.zone, now: request.now)
+        return take(
+            choice.host, Pick.Reason(health), zone: choice.zone, in: selection, now: request.now)
+    }
+
+    private func takeSingle(_ host: Host, _ now: Instant) -> PickResult {
+        let reason: Pick.Reason
+        switch host.standing {
+        case .healthy: reason = .healthy
+        case .degraded: reason = .degraded
+        case .suspect: reason = host.mayTry(now) ? .trial : .lastResort
+        case .draining, .ejected, .unhealthy: reason = .panic
+        }
+        return take(host, reason, in: nil, now: now)
     }
 
     private var failsOnPanic: Bool {
@@ -372,14 +430,19 @@ public final class Balancer {
         needsRebuild || seenPaths != paths.version || now >= nextChange
     }
 
+    /// - Parameter selection: where another is looked for when an evacuation turns the request away;
+    ///   `nil`: nowhere.
     func take(
-        _ chosen: Host, _ reason: Pick.Reason, zone: ZoneRouting.Choice? = nil, now: Instant
+        _ chosen: Host, _ reason: Pick.Reason, zone: ZoneRouting.Choice? = nil,
+        in selection: HostSelection?, now: Instant
     ) -> PickResult {
         var host = chosen
-        if host.evacuated > 0, reason != .trial, reason != .lastResort, reason != .override,
-            let other = placeInstead(of: host)
+        var zone = zone
+        if host.evacuated > 0, reason != .trial, reason != .lastResort, let selection,
+            let other = placeInstead(of: host, in: selection)
         {
             host = other
+            zone = nil
         }
         if spill?.admits(host, now: now) == false { return .none(.spillLimited) }
         host.activeRequests += 1
@@ -392,11 +455,11 @@ public final class Balancer {
 
     /// For a retry: a host that is well, was not tried, and lies as far as can be from those that were.
     /// Of equally far ones the best priority, and there by weight.
-    private func elsewhere(_ request: PickContext) -> Host? {
+    private func elsewhere(_ request: PickContext, in selection: HostSelection) -> Host? {
         var best: Host?
         var bestRank = (distance: 0, health: 0, priority: 0)
         var weights: UInt64 = 0
-        for host in hosts {
+        for host in selection.hosts {
             let standing = host.standing
             guard standing == .healthy || standing == .degraded,
                 !request.attempted.contains(where: { $0 === host })
@@ -426,11 +489,11 @@ public final class Balancer {
     }
 
     /// Another host for a request that an evacuation turns away; `nil` when it may stay.
-    private func placeInstead(of host: Host) -> Host? {
+    private func placeInstead(of host: Host, in selection: HostSelection) -> Host? {
         if random.below(100) >= host.evacuated { return nil }
         var best: Host?
         var weights: UInt64 = 0
-        for other in hosts where other.evacuated == 0 && other.standing == .healthy {
+        for other in selection.hosts where other.evacuated == 0 && other.standing == .healthy {
             if let priority = best?.priority, other.priority > priority { continue }
             if other.priority < best?.priority ?? .max { weights = 0 }
             weights += UInt64(other.weight)
@@ -461,10 +524,12 @@ public final class Balancer {
     }
 
     /// - Parameter refusal: what is said when not even a suspect is left.
-    private func lastResort(_ request: PickContext, _ refusal: NoHost? = nil) -> PickResult {
+    private func lastResort(
+        _ request: PickContext, in selection: HostSelection, _ refusal: NoHost? = nil
+    ) -> PickResult {
         var best: Host?
         var isBestFresh = false
-        for host in hosts where host.standing == .suspect {
+        for host in selection.hosts where host.standing == .suspect {
             let isFresh = !request.attempted.contains { $0 === host }
             if let best, isBestFresh, !isFresh || best.holdEnds <= host.holdEnds { continue }
             if let best, isBestFresh == isFresh, best.holdEnds <= host.holdEnds { continue }
@@ -472,13 +537,12 @@ public final class Balancer {
             isBestFresh = isFresh
         }
         if let best, isBestFresh || request.attempted.isEmpty {
-            return take(best, .lastResort, now: request.now)
+            return take(best, .lastResort, in: selection, now: request.now)
         }
-        return .none(refusal ?? whyNone())
+        return .none(refusal ?? Balancer.whyNone(selection.hosts.map(\.standing)))
     }
 
-    private func whyNone() -> NoHost {
-        let standings = hosts.map(\.standing)
+    private static func whyNone(_ standings: [Host.Standing]) -> NoHost {
         if standings.contains(.suspect) { return .allSuspect }
         if standings.allSatisfy({ $0 == .draining }) { return .allDraining }
         if standings.contains(.ejected) { return .allEjected }
@@ -497,6 +561,22 @@ public final class Balancer {
             rules, levelCount: (hosts.map(\.priority).max() ?? -1) + 1, now: now, &random)
         nextChange = min(nextChange, whole.nextTrial)
         returnGradually(now)
+        generation += 1
+        guard let rule = configuration.subsets else { return }
+        subsetRules = rules
+        // Without weights Envoy falls back to its default way with localities.
+        if configuration.localityMode == .weighted, rule.localityWeights == .ignored {
+            subsetRules.configuration.localityMode = .zoneAware(.init())
+        }
+    }
+
+    /// Works a subset out, unless nothing has changed since it was.
+    private func workOut(_ subset: HostSelection, _ now: Instant) {
+        if subset.generation == generation { return }
+        subset.generation = generation
+        subset.rebuild(subsetRules, levelCount: whole.levels.count, now: now, &random)
+        guard failback.isActive else { return }
+        subset.load = failback.ramped(subset.load, subset.shares, by: subsetRules.load)
     }
 
     /// What is laid over the formulas: `FailbackRamp`, `SpillLimiter`.
@@ -537,14 +617,18 @@ public struct PickContext {
     public var attempted: [Host]
     /// What goes before the policy.
     public var override: HostOverride?
+    /// What the route wants of an endpoint's metadata, for clusters with subsets.
+    public var subset: SubsetCriteria?
 
     public init(
-        now: Instant, key: UInt64? = nil, attempted: [Host] = [], override: HostOverride? = nil
+        now: Instant, key: UInt64? = nil, attempted: [Host] = [], override: HostOverride? = nil,
+        subset: SubsetCriteria? = nil
     ) {
         self.now = now
         self.key = key
         self.attempted = attempted
         self.override = override
+        self.subset = subset
     }
 }
 
@@ -568,9 +652,14 @@ public struct Pick {
     public let reason: Reason
     /// What zone-aware routing made of it; `nil` where it had no say.
     public let zone: ZoneRouting.Choice?
+    /// Which subset it came from; `nil` in a cluster without.
+    fileprivate(set) var step: SubsetTable.Step?
 
     /// What was decided besides health, in the access log's words; `nil`: nothing was.
-    public var decision: String? { zone?.rawValue }
+    public var decision: String? {
+        guard let step else { return zone?.rawValue }
+        return zone.map { "\(step.words) \($0.rawValue)" } ?? step.words
+    }
 }
 
 extension Pick.Reason {
@@ -591,6 +680,8 @@ public enum PickResult {
 /// Why there is no host, in the words of the access log.
 public enum NoHost: String, Error, Sendable {
     case noEndpoints = "no-endpoints"
+    /// None of the cluster's subsets is what the route wants, and there is no fallback.
+    case noSubset = "no-subset"
     case allSuspect = "all-suspect"
     case allDraining = "all-draining"
     case allEjected = "all-ejected"

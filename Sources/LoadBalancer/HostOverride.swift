@@ -30,12 +30,12 @@ extension Balancer {
         // Only who must have this one is left out when others are led elsewhere.
         let reason = override.isStrict ? Pick.Reason.override : .healthy
         if configuration.overrideStatuses.contains(host.overrideStatus) {
-            return take(host, reason, now: now)
+            return take(host, reason, in: override.isStrict ? nil : whole, now: now)
         }
-        if host.mayTry(now) { return take(host, .trial, now: now) }
+        if host.mayTry(now) { return take(host, .trial, in: nil, now: now) }
         guard override.isStrict else { return nil }
         return host.standing == .suspect
-            ? take(host, .lastResort, now: now) : PickResult.none(.overrideUnhealthy)
+            ? take(host, .lastResort, in: nil, now: now) : PickResult.none(.overrideUnhealthy)
     }
 
     private func host(at address: SocketAddress) -> Host? {

@@ -29,7 +29,21 @@ final class HostSelection {
         case all
     }
 
+    struct Place: Hashable {
+        var priority: Int
+        var locality: Locality
+    }
+
     let hosts: [Host]
+    /// Which hosts they are, in words; empty: all.
+    let name: String
+    /// Its one host is used whatever its priority and health.
+    let isSingle: Bool
+    /// How many hosts each locality has in the whole cluster, where its weight goes by the share of them
+    /// that is here.
+    private let places: [Place: Int]?
+    /// The state of the cluster that it was worked out for.
+    var generation: UInt64 = 0
     /// How traffic is shared between priorities.
     var load = PriorityLoad(levels: [])
     /// Host counts by priority, as `load` was made from.
@@ -60,8 +74,20 @@ final class HostSelection {
         var policy: any Policy
     }
 
-    init(_ hosts: [Host]) {
+    init(
+        _ hosts: [Host], name: String = "", isSingle: Bool = false,
+        outOf places: [Place: Int]? = nil
+    ) {
         self.hosts = hosts
+        self.name = name
+        self.isSingle = isSingle
+        self.places = places
+    }
+
+    static func places(of hosts: [Host]) -> [Place: Int] {
+        hosts.reduce(into: [:]) {
+            $0[Place(priority: $1.priority, locality: $1.locality), default: 0] += 1
+        }
     }
 
     // MARK: Choosing
@@ -198,8 +224,8 @@ final class HostSelection {
         for locality in localities {
             let members = eligible.filter { $0.locality == locality }
             let weight = effectiveLocalityWeight(
-                members[0].localityWeight ?? 0, available: members.count,
-                of: all.reduce(0) { $0 + ($1.locality == locality ? 1 : 0) },
+                self.weight(of: locality, in: all), available: members.count,
+                of: all.count { $0.locality == locality },
                 overprovisioningFactor: rules.overprovisioningFactor, strict: rules.isStrict)
             if weight <= 0 { continue }
             deadlines.append((random.unit() / weight, result.groups.count))
@@ -210,6 +236,17 @@ final class HostSelection {
         return result
     }
 
+    /// What a locality weighs in a priority.
+    private func weight(of locality: Locality, in all: [Host]) -> UInt32 {
+        guard let first = all.first(where: { $0.locality == locality }) else { return 0 }
+        let weight = first.localityWeight ?? 0
+        guard let whole = places?[Place(priority: first.priority, locality: locality)], whole > 0
+        else { return weight }
+        // In single precision, as Envoy does.
+        let part = UInt64(weight) * UInt64(all.count { $0.locality == locality })
+        return UInt32((Float(part) / Float(whole)).rounded())
+    }
+
     /// One table holds all localities, each with its share: as in Envoy not scaled by how much of it
     /// is available.
     private func hashed(
@@ -218,14 +255,12 @@ final class HostSelection {
         guard rules.configuration.localityMode == .weighted else {
             return group(eligible, rules, &random)
         }
-        var sum: UInt64 = 0
-        var seen: Set<Locality> = []
-        for host in all where seen.insert(host.locality).inserted {
-            sum += UInt64(host.localityWeight ?? 0)
-        }
-        let candidates = seen.sorted(by: <).flatMap { locality in
+        let localities = Set(all.map(\.locality)).sorted()
+        let weights = localities.map { weight(of: $0, in: all) }
+        let sum = weights.reduce(UInt64(0)) { $0 + UInt64($1) }
+        let candidates = zip(localities, weights).flatMap { locality, weight in
             eligible.filter { $0.locality == locality }
-                .map { Candidate(host: $0, weight: $0.weight) }
+                .map { Candidate(host: $0, weight: $0.weight, localityWeight: weight) }
         }
         return Group(
             candidates: candidates,

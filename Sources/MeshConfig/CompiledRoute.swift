@@ -454,9 +454,26 @@ public final class CompiledForward {
     public let hedgePolicy: HedgePolicy?
     /// `nil` without hash policies.
     public let hashKey: HashKeyRule?
+    private let subset: SubsetCriteria?
+    /// Of the weighted clusters; empty when none has any.
+    private let weightedSubsets: [SubsetCriteria?]
+
+    /// What the route wants of endpoints' metadata; `nil`: nothing.
+    public func subset(for choice: ClusterChoice?) -> SubsetCriteria? {
+        guard !weightedSubsets.isEmpty, let index = choice?.weightedIndex else { return subset }
+        return weightedSubsets[index]
+    }
 
     init(_ action: ForwardAction, in host: VirtualHost) throws(LinearRegex.SyntaxError) {
         self.action = action
+        subset = SubsetCriteria(action.subset)
+        if case .weighted(let clusters) = action.target,
+            clusters.contains(where: { !$0.subset.isEmpty })
+        {
+            weightedSubsets = clusters.map { SubsetCriteria($0.subset) }
+        } else {
+            weightedSubsets = []
+        }
         hashKey = try HashKeyRule(action.hashPolicy)
         retryPolicy = action.retryPolicy ?? host.retryPolicy
         hasRetryPolicy = retryPolicy != nil

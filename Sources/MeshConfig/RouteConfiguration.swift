@@ -165,16 +165,19 @@ public struct WeightedCluster: Sendable, Equatable {
     public var weight: UInt32
     public var requestHeaders: HeaderChanges
     public var responseHeaders: HeaderChanges
+    /// `metadata_match` with what the route has besides.
+    public var subset: [String: MetadataValue]
     public var session: SessionSetting?
 
     public init(
         name: String, weight: UInt32 = 1, requestHeaders: HeaderChanges = HeaderChanges(),
-        responseHeaders: HeaderChanges = HeaderChanges()
+        responseHeaders: HeaderChanges = HeaderChanges(), subset: [String: MetadataValue] = [:]
     ) {
         self.name = name
         self.weight = weight
         self.requestHeaders = requestHeaders
         self.responseHeaders = responseHeaders
+        self.subset = subset
         session = nil
     }
 }
@@ -216,6 +219,9 @@ public struct ForwardAction: Sendable, Equatable {
     public var appendXForwardedHost: Bool
     public var pathRewrite: PathRewrite
     public var hashPolicy: [HashPolicy]
+    /// `metadata_match`: what endpoints' `envoy.lb` metadata must be, in clusters with subsets;
+    /// weighted clusters have their own.
+    public var subset: [String: MetadataValue]
     /// 503, or 404 where `cluster_not_found_response_code` says so.
     public var clusterNotFoundStatus: Int
     public var highPriority: Bool
@@ -225,7 +231,8 @@ public struct ForwardAction: Sendable, Equatable {
         maxGRPCTimeout: Duration? = nil, retryPolicy: RetryPolicy? = nil,
         hostRewrite: HostRewrite = .none, appendXForwardedHost: Bool = false,
         pathRewrite: PathRewrite = .none, hashPolicy: [HashPolicy] = [],
-        clusterNotFoundStatus: Int = 503, highPriority: Bool = false
+        clusterNotFoundStatus: Int = 503, highPriority: Bool = false,
+        subset: [String: MetadataValue] = [:]
     ) {
         self.target = target
         self.timeout = timeout
@@ -239,6 +246,7 @@ public struct ForwardAction: Sendable, Equatable {
         self.hashPolicy = hashPolicy
         self.clusterNotFoundStatus = clusterNotFoundStatus
         self.highPriority = highPriority
+        self.subset = subset
     }
 }
 

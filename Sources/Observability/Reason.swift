@@ -5,6 +5,7 @@ public enum Reason: String, Sendable, CaseIterable {
     case noCluster = "no-cluster"
     case clusterWarming = "cluster-warming"
     case noEndpoints = "no-endpoints"
+    case noSubset = "no-subset"
     case allSuspect = "all-suspect"
     case allDraining = "all-draining"
     case allEjected = "all-ejected"
@@ -44,7 +45,7 @@ public enum Reason: String, Sendable, CaseIterable {
         switch self {
         case .noRoute: "NR"
         case .noCluster, .clusterWarming: "NC"
-        case .noEndpoints, .allSuspect, .allDraining, .allEjected, .failsOnPanic,
+        case .noEndpoints, .noSubset, .allSuspect, .allDraining, .allEjected, .failsOnPanic,
             .gatewaySaysEmpty, .gatewaySaysDraining:
             "UH"
         case .connectRefused, .connectTimeout, .unreachable, .tlsUntrusted, .tlsWrongIdentity,
@@ -71,6 +72,9 @@ public enum Reason: String, Sendable, CaseIterable {
         case .clusterWarming:
             "The cluster waits for its endpoints or secrets; see which are missing."
         case .noEndpoints: "Discovery gave no endpoints; see since when, and from which source."
+        case .noSubset:
+            "No endpoint has the metadata that the route wants; compare metadata_match and "
+                + "lb_subset_config."
         case .allSuspect: "Endpoints exist, but all fail their checks; see the next probe."
         case .allDraining: "All endpoints are being taken away; start new ones first."
         case .allEjected: "Outlier detection took out every endpoint; see what they answered."

@@ -89,8 +89,10 @@ extension Decoding {
                     got: opened.type.isEmpty ? type : opened.type)
             }
         }
-        if message.hasLbSubsetConfig {
-            refuse("lb_subset_config", expected: "none (not supported here)", got: "subsets")
+        if case .originalDestination = cluster.discovery, cluster.loadBalancing.subsets != nil {
+            refuse(
+                "lb_subset_config", expected: "endpoints that are known beforehand",
+                got: "ORIGINAL_DST")
         }
         return cluster
     }

@@ -228,13 +228,18 @@ extension Decoding {
         _ message: Envoy_Extensions_Filters_Network_TcpProxy_V3_TcpProxy
     ) -> TCPProxy {
         noteUnknown(message)
+        let subset = subsetCriteria(message.metadataMatch)
         var clusters: [WeightedCluster] = []
         switch message.clusterSpecifier {
         case .cluster(let name):
             if name.isEmpty { refuse("cluster", expected: "a name", got: "none") }
-            clusters = [WeightedCluster(name: name)]
+            clusters = [WeightedCluster(name: name, subset: subset)]
         case .weightedClusters(let weighted):
-            clusters = weighted.clusters.map { WeightedCluster(name: $0.name, weight: $0.weight) }
+            clusters = weighted.clusters.map { cluster in
+                WeightedCluster(
+                    name: cluster.name, weight: cluster.weight,
+                    subset: subset.merging(subsetCriteria(cluster.metadataMatch)) { $1 })
+            }
             let sum = clusters.reduce(UInt64(0)) { $0 + UInt64($1.weight) }
             if sum == 0 || sum > UInt64(UInt32.max) {
                 refuse(

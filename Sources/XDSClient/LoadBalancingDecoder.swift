@@ -26,6 +26,14 @@ extension Decoding {
             case nil: break
             }
         }
+        // Without selectors Envoy takes them for turned off.
+        if message.hasLbSubsetConfig, !message.lbSubsetConfig.subsetSelectors.isEmpty {
+            result.subsets = within("lb_subset_config") { $0.subsets(message.lbSubsetConfig) }
+            if message.hasLoadBalancingPolicy {
+                refuse(
+                    "lb_subset_config", expected: "none beside load_balancing_policy", got: "one")
+            }
+        }
         if message.hasLoadBalancingPolicy {
             // What a typed policy says of localities goes for it alone, and so does what it leaves out.
             result.localityMode = .zoneAware(.init())
@@ -107,8 +115,8 @@ extension Decoding {
         }
         refuse(
             "policies",
-            expected: "round_robin, least_request, random, ring_hash, maglev, wrr_locality "
-                + "or PeakEwma",
+            expected: "round_robin, least_request, random, ring_hash, maglev, wrr_locality, "
+                + "subset or PeakEwma",
             got: message.policies.isEmpty ? "none" : "none of them")
     }
 
@@ -176,6 +184,17 @@ extension Decoding {
                     $0.typedPolicy(config.endpointPickingPolicy, &result)
                 }
                 result.localityMode = .weighted
+            }
+        case prefix + "subset.v3.Subset":
+            read(opened, as: Envoy_Extensions_LoadBalancingPolicies_Subset_V3_Subset.self) {
+                at, config in
+                at.within("subset_lb_policy") { $0.typedPolicy(config.subsetLbPolicy, &result) }
+                var subsets = at.subsets(config)
+                subsets.allowsMoreKeys = config.allowRedundantKeys
+                if result.subsets != nil {
+                    at.refuse("subset_lb_policy", expected: "no subsets of subsets", got: "some")
+                }
+                result.subsets = subsets
             }
         case Meshproxy_Config_V1_PeakEwma.protoMessageName:
             read(opened, as: Meshproxy_Config_V1_PeakEwma.self) { at, config in

@@ -250,6 +250,7 @@ extension Decoding {
 
     private mutating func forward(_ message: Envoy_Config_Route_V3_RouteAction) -> ForwardAction? {
         noteUnknown(message)
+        let subset = subsetCriteria(message.metadataMatch)
         let target: ForwardAction.Target
         switch message.clusterSpecifier {
         case .cluster(let name):
@@ -277,7 +278,10 @@ extension Decoding {
                                 remove: cluster.requestHeadersToRemove, "request"),
                             responseHeaders: at.headerChanges(
                                 add: cluster.responseHeadersToAdd,
-                                remove: cluster.responseHeadersToRemove, "response"))
+                                remove: cluster.responseHeadersToRemove, "response"),
+                            subset: subset.merging(at.subsetCriteria(cluster.metadataMatch)) {
+                                $1
+                            })
                         part.session = session
                         return part
                     }
@@ -297,7 +301,7 @@ extension Decoding {
             refuse(expected: "cluster, cluster_header or weighted_clusters", got: "none")
             return nil
         }
-        var action = ForwardAction(target: target)
+        var action = ForwardAction(target: target, subset: subset)
         if message.hasTimeout { action.timeout = duration(message.timeout, "timeout") }
         if message.hasIdleTimeout {
             action.idleTimeout = duration(message.idleTimeout, "idle_timeout")

@@ -336,6 +336,15 @@ private struct Bench {
         #expect(zoned(unhealthy: Set(2...20)).pick()?.reason == .panic)
         bench.refuse(1)
         #expect(bench.pick()?.reason == .lastResort)
+
+        let well = zoned(rule)
+        #expect(well.pick()?.reason == .healthy)
+        well.balancer.setLocalCluster(
+            LocalCluster(
+                zones: ["a", "b"].map {
+                    ZoneCount(Locality(region: "r", zone: $0), hosts: 5, healthy: 2)
+                }, available: 40))
+        #expect(well.reason() == .failsOnPanic)
     }
 
     @Test("A host keeps its identity and its pool when endpoints are updated")

@@ -92,6 +92,72 @@ import Testing
         #expect(mesh.finish() == [])
     }
 
+    /// Two servers of version 1, one of version 2, one of neither.
+    private func versions(
+        _ mesh: SimulatedMesh, _ rules: LoadBalancing.Subsets, _ routes: [Route]
+    ) -> (servers: [ScriptedServer], client: ScriptedClient) {
+        let servers = (0..<4).map { mesh.upstream("s\($0)") }
+        let cluster = Cluster.of("svc", servers) { cluster in
+            cluster.loadBalancing.subsets = rules
+            for (index, version) in ["1", "1", "2"].enumerated() {
+                cluster.endpoints.localities[0].endpoints[index].metadata = Metadata([
+                    "envoy.lb": ["version": .string(version)]
+                ])
+            }
+        }
+        return (servers, mesh.client(.http2, mesh.proxy(clusters: [cluster], routes: routes)))
+    }
+
+    @Test(
+        "A route's subset serves it; without one the fallback does, or nobody",
+        arguments: [
+            (LoadBalancing.Subsets.Fallback.refuse, ["s0", "s1"], "1"),
+            (.refuse, [], "9"),
+            (.anyEndpoint, ["s0", "s1", "s2", "s3"], "9"),
+            (.defaultSubset, ["s2"], "9"),
+            (.anyEndpoint, ["s2"], "2"),
+        ])
+    func subsets(
+        fallback: LoadBalancing.Subsets.Fallback, served: [String], version: String
+    ) {
+        let mesh = SimulatedMesh(seed: 15)
+        let rules = LoadBalancing.Subsets(
+            [.init(["version"])], fallback: fallback, defaultSubset: ["version": .string("2")])
+        let (_, client) = versions(
+            mesh, rules, [.forward(to: "svc") { $0.subset = ["version": .string(version)] }])
+        let calls = (0..<40).map { _ in client.get("/") }
+        #expect(mesh.run())
+        if served.isEmpty {
+            #expect(calls.allSatisfy { $0.status == 503 && $0.text == "no healthy upstream" })
+        } else {
+            #expect(calls.allSatisfy { $0.isAnswered() })
+            #expect(Set(calls.map(\.servedBy)) == Set(served))
+        }
+        #expect(mesh.finish() == [])
+    }
+
+    @Test("Weighted clusters choose subsets of one cluster, and a retry stays in the one it has")
+    func weightedSubsets() {
+        let mesh = SimulatedMesh(seed: 16)
+        let target = ForwardAction.Target.weighted(
+            [("1", 1), ("2", 3)].map {
+                WeightedCluster(
+                    name: "svc", weight: $0.1, subset: ["version": .string($0.0)])
+            })
+        let route = Route(
+            match: RouteMatch(path: .prefix("/")),
+            action: .forward(ForwardAction(target: target)))
+        let (servers, client) = versions(
+            mesh, LoadBalancing.Subsets([.init(["version"])]), [route])
+        servers[0].kill()
+        let calls = (0..<200).map { _ in client.get("/") }
+        #expect(mesh.run())
+        #expect(calls.allSatisfy { $0.isAnswered() })
+        let second = calls.count { $0.servedBy == "s2" }
+        #expect(abs(second - 150) < 31 && calls.count { $0.servedBy == "s1" } == 200 - second)
+        #expect(mesh.finish() == [])
+    }
+
     @Test("A client without the cookie is given one, once, and it leads back")
     func cookie() {
         let mesh = SimulatedMesh(seed: 12)

@@ -37,6 +37,7 @@ extension ConfigJSON {
             ("circuit_breakers", circuitBreakers(cluster)),
             ("lb_policy", .string(policy(cluster.loadBalancing.policy))),
             ("common_lb_config", commonLB(cluster.loadBalancing)),
+            ("lb_subset_config", cluster.loadBalancing.subsets.map(subsets) ?? .null),
             ("outlier_detection", cluster.outlierDetection.map(outlierDetection) ?? .null),
             ("transport_socket", transport(cluster.transport)),
             (
@@ -61,6 +62,35 @@ extension ConfigJSON {
         case .maglev: "MAGLEV"
         case .peakEWMA: "LOAD_BALANCING_POLICY_CONFIG"
         }
+    }
+
+    private static func subsets(_ rules: LoadBalancing.Subsets) -> JSONValue {
+        func words(_ fallback: LoadBalancing.Subsets.Fallback) -> JSONValue {
+            switch fallback {
+            case .refuse: "NO_FALLBACK"
+            case .anyEndpoint: "ANY_ENDPOINT"
+            case .defaultSubset: "DEFAULT_SUBSET"
+            case .keys: "KEYS_SUBSET"
+            }
+        }
+        let selectors = rules.selectors.map { selector in
+            var fewer: [String] = []
+            if case .keys(let keys)? = selector.fallback { fewer = keys }
+            return JSONValue.message(
+                ("keys", .array(selector.keys.sorted().map { .string($0) })),
+                ("fallback_policy", selector.fallback.map(words) ?? .null),
+                ("fallback_keys_subset", .array(fewer.map { .string($0) })),
+                ("single_host_per_subset", flag(selector.isSingle)))
+        }
+        return .message(
+            ("fallback_policy", words(rules.fallback)),
+            ("default_subset", rules.defaultSubset.isEmpty ? .null : object(rules.defaultSubset)),
+            ("subset_selectors", .array(selectors)),
+            ("locality_weight_aware", flag(rules.localityWeights != .ignored)),
+            ("scale_locality_weight", flag(rules.localityWeights == .scaled)),
+            ("panic_mode_any", flag(rules.panicsToAny)),
+            ("list_as_any", flag(rules.listsMatchAny)),
+            ("metadata_fallback_policy", rules.readsFallbackList ? "FALLBACK_LIST" : .null))
     }
 
     private static func commonLB(_ balancing: LoadBalancing) -> JSONValue {

@@ -37,6 +37,7 @@ extension AdminPages {
             text += "\(name)::priority::\(priority)::\(state)\n"
         }
         if let words = cluster.zoneWords { text += "\(name)::zone_routing::\(words)\n" }
+        for words in cluster.subsetWords { text += "\(name)::subset::\(words)\n" }
         for host in cluster.hosts {
             let stem = "\(name)::\(host.address)::"
             text += "\(stem)hostname::\(host.hostname)\n"

@@ -86,6 +86,11 @@ enum ConfigJSON {
         }
     }
 
+    /// `metadata_match`.
+    static func subset(_ values: [String: MetadataValue]) -> JSONValue {
+        values.isEmpty ? .null : metadata(Metadata(["envoy.lb": values]))
+    }
+
     static func metadata(_ metadata: Metadata) -> JSONValue {
         if metadata.filters.isEmpty { return .null }
         return [

@@ -194,7 +194,7 @@ extension ConfigJSON {
     static func weighted(_ cluster: WeightedCluster) -> JSONValue {
         .message(
             ("name", .string(cluster.name)), ("weight", .number(Int64(cluster.weight))),
-            perFilter(cluster.session))
+            ("metadata_match", subset(cluster.subset)), perFilter(cluster.session))
     }
 
     private static func accessLog(_ config: AccessLogConfig) -> JSONValue {

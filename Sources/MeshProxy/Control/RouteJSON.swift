@@ -146,6 +146,7 @@ extension ConfigJSON {
             ("idle_timeout", optional(action.idleTimeout)),
             ("retry_policy", action.retryPolicy.map(retryPolicy) ?? .null),
             ("hash_policy", .array(action.hashPolicy.map(hashPolicy))),
+            ("metadata_match", subset(action.subset)),
             ("append_x_forwarded_host", flag(action.appendXForwardedHost)),
             ("priority", action.highPriority ? "HIGH" : .null))
     }

@@ -216,11 +216,14 @@ final class Exchange: UpstreamCaller {
         guard let cluster, !isFinished else { return }
         attemptBegan = worker.loop.now
         log.attemptCount += 1
+        let subset = forward?.subset(for: self.choice)
         let override = session?.override(isRetry: !attempted.isEmpty)
         let choice =
             attempted.isEmpty || override != nil
-            ? cluster.pick(attempted: attempted, key: hashKey, override: override)
-            : cluster.pickAgain(attempted: attempted, key: hashKey, policy: forward?.retryPolicy)
+            ? cluster.pick(
+                attempted: attempted, key: hashKey, override: override, subset: subset)
+            : cluster.pickAgain(
+                attempted: attempted, key: hashKey, subset: subset, policy: forward?.retryPolicy)
         switch choice {
         case .none(let reason):
             noteAttempt(reason)

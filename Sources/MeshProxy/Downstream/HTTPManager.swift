@@ -121,6 +121,8 @@ final class TCPManager {
     private let listener: ListenerMetrics
     private let logs: [AccessLogWriter]
     private var relays: [ObjectIdentifier: TCPRelay] = [:]
+    /// What each cluster's endpoints must be.
+    private let subsets: [SubsetCriteria?]
 
     init(
         config: TCPProxy, metrics: TCPMetrics, listener: ListenerMetrics, logs: [AccessLogWriter]
@@ -129,6 +131,7 @@ final class TCPManager {
         self.listener = listener
         self.metrics = metrics
         self.logs = logs
+        subsets = config.clusters.map { SubsetCriteria($0.subset) }
     }
 
     var wantsLog: Bool { !logs.isEmpty }
@@ -151,15 +154,17 @@ final class TCPManager {
         }
     }
 
-    func chooseCluster(_ random: inout SeededRandom) -> String {
+    func chooseCluster(
+        _ random: inout SeededRandom
+    ) -> (name: String, subset: SubsetCriteria?) {
         let total = config.clusters.reduce(0) { $0 + Int($1.weight) }
-        guard config.clusters.count > 1, total > 0 else { return config.clusters.first?.name ?? "" }
-        var draw = random.below(total)
-        for cluster in config.clusters {
+        guard total > 0 else { return ("", nil) }
+        var draw = config.clusters.count > 1 ? random.below(total) : 0
+        for (index, cluster) in config.clusters.enumerated() {
             draw -= Int(cluster.weight)
-            if draw < 0 { return cluster.name }
+            if draw < 0 { return (cluster.name, subsets[index]) }
         }
-        return ""
+        return ("", nil)
     }
 
     func endAll() {

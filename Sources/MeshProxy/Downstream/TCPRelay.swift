@@ -19,6 +19,7 @@ final class TCPRelay {
     private var cluster: UpstreamCluster?
     /// The client's address, where it decides the endpoint.
     private let hashKey: UInt64?
+    private var subset: SubsetCriteria?
     private var picked: Pick?
     private var attempted: [Host] = []
     private var firstBytes = ByteBuffer()
@@ -58,7 +59,8 @@ final class TCPRelay {
 
     /// Chooses a cluster and connects. Over TLS called once the handshake is done.
     func begin() {
-        let name = manager.chooseCluster(&worker.random)
+        let name: String
+        (name, subset) = manager.chooseCluster(&worker.random)
         guard let cluster = worker.clusters[name] else {
             worker.log.debug("no such cluster", ["cluster": name])
             manager.metrics.foundNoRoute()
@@ -81,7 +83,8 @@ final class TCPRelay {
     private func connect() {
         guard let cluster else { return }
         guard attempted.count < max(3, manager.config.maxConnectAttempts),
-            case .host(let pick) = cluster.pick(attempted: attempted, key: hashKey)
+            case .host(let pick) = cluster.pick(
+                attempted: attempted, key: hashKey, subset: subset)
         else {
             log.flags.formUnion(
                 attempted.isEmpty

@@ -10,6 +10,7 @@ final class SimulatedService {
     private let settings: Settings
     private let retryPolicy: RetryPolicy?
     private let timeout: Duration
+    private let subset: SubsetCriteria?
     private let home: String
     private let balancer: Balancer
     private var random: SeededRandom
@@ -31,7 +32,7 @@ final class SimulatedService {
         self.traffic = traffic
         self.timeline = timeline
         settings = bootstrap.settings
-        (retryPolicy, timeout) = SimulatedService.route(to: cluster.name, bootstrap)
+        (retryPolicy, timeout, subset) = SimulatedService.route(to: cluster.name, bootstrap)
         let near = cluster.endpoints.localities.min { $0.priority < $1.priority }?.locality.region
         let own = bootstrap.node.locality.region
         home = own.isEmpty ? near ?? "" : own
@@ -55,21 +56,28 @@ final class SimulatedService {
         adoptEndpoints()
     }
 
-    /// The first route that leads there says how it is retried.
+    /// The first route that leads there says how it is retried, and to which subset it goes.
     private static func route(
         to name: String, _ bootstrap: Bootstrap
-    ) -> (RetryPolicy?, Duration) {
+    ) -> (RetryPolicy?, Duration, SubsetCriteria?) {
         let snapshot = bootstrap.staticResources
-        let tables = snapshot.routes.sorted { $0.key < $1.key }.map(\.value)
+        var tables = snapshot.routes.sorted { $0.key < $1.key }.map(\.value)
+        for chain in snapshot.listeners.flatMap(\.filterChains) {
+            if case .http(let manager) = chain.filter, case .inline(let table) = manager.routes {
+                tables.append(table)
+            }
+        }
         for host in tables.flatMap(\.virtualHosts) {
             for route in host.routes {
                 guard case .forward(let action) = route.action, case .cluster(name) = action.target
                 else { continue }
                 let timeout = action.timeout > .zero ? action.timeout : .seconds(3600)
-                return (action.retryPolicy ?? host.retryPolicy, timeout)
+                return (
+                    action.retryPolicy ?? host.retryPolicy, timeout, SubsetCriteria(action.subset)
+                )
             }
         }
-        return (nil, .seconds(15))
+        return (nil, .seconds(15), nil)
     }
 
     /// When the timeline changes something.
@@ -100,7 +108,9 @@ final class SimulatedService {
     private func attempt(
         _ request: SimulatedRequest, _ service: Int, _ queue: inout SimulationQueue
     ) {
-        switch balancer.pick(PickContext(now: now, attempted: request.attempted)) {
+        switch balancer.pick(
+            PickContext(now: now, attempted: request.attempted, subset: subset))
+        {
         case .none(.spillLimited): finish(request, .shed)
         case .none: finish(request, .failed)
         case .host(let pick):

@@ -146,6 +146,9 @@ final class UpstreamCluster {
             ? nil : balancer.zoneWords(now: self.set.loop.now)
     }
 
+    /// The subsets that routes can name, each with the number of its endpoints.
+    var subsetWords: [String] { balancer.subsetWords }
+
     private func failbackChanged(_ change: FailbackRamp.Change) {
         set.failback(name, change)
         drill?.followed(change)
@@ -265,9 +268,14 @@ final class UpstreamCluster {
     var usesKeys: Bool { balancer.usesKeys }
 
     /// Chooses an endpoint; give it back with `release`.
-    func pick(attempted: [Host], key: UInt64?, override: HostOverride? = nil) -> Choice {
+    func pick(
+        attempted: [Host], key: UInt64?, override: HostOverride? = nil,
+        subset: SubsetCriteria? = nil
+    ) -> Choice {
         let result = balancer.pick(
-            PickContext(now: set.loop.now, key: key, attempted: attempted, override: override))
+            PickContext(
+                now: set.loop.now, key: key, attempted: attempted, override: override,
+                subset: subset))
         switch result {
         case .host(let pick): return .host(pick)
         case .none(let reason):
