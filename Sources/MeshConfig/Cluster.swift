@@ -35,6 +35,8 @@ public struct Cluster: Sendable, Equatable {
     public var circuitBreakers: CircuitBreakers
     /// Those of requests whose route has priority HIGH.
     public var highPriorityBreakers: CircuitBreakers
+    /// Metadata `meshproxy`, `queue_timeout_ms`; goes before `Settings.queueTimeout`.
+    public var queueTimeout: Duration?
     /// `max_requests_per_connection`; 0 is unlimited.
     public var maxRequestsPerConnection: Int
     public var maxConcurrentStreams: Int

@@ -9,6 +9,7 @@ extension Decoding {
         var cluster = Cluster(name: message.name)
         cluster.altStatName = message.altStatName
         cluster.metadata = metadata(message.metadata)
+        cluster.queueTimeout = queueTimeout(cluster.metadata)
         cluster.discovery = discovery(message)
         if message.hasConnectTimeout {
             cluster.connectTimeout = positive(message.connectTimeout, "connect_timeout")
@@ -158,6 +159,19 @@ extension Decoding {
             }
         case nil:
             return .fixed
+        }
+    }
+
+    private mutating func queueTimeout(_ metadata: Metadata) -> Duration? {
+        switch metadata["meshproxy", "queue_timeout_ms"] {
+        case nil: return nil
+        case .number(let count)? where count >= 0 && count <= 86_400_000:
+            return .nanoseconds(Int64(count * 1_000_000))
+        case let other?:
+            refuse(
+                "metadata.filter_metadata.meshproxy.queue_timeout_ms",
+                expected: "a number of milliseconds, at most a day", got: "\(other)")
+            return nil
         }
     }
 

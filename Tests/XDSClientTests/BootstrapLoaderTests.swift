@@ -68,6 +68,23 @@ struct BootstrapLoaderTests {
         #expect(warnings.contains("per_host_thresholds: bounds max_connections alone"))
     }
 
+    @Test("How long requests queue is said by the bootstrap, and by a cluster for its own")
+    func queueTimeout() throws {
+        func cluster(_ value: String) -> String {
+            "static_resources: {clusters: [{name: a, type: STATIC, connect_timeout: 1s, metadata: "
+                + "{filter_metadata: {meshproxy: {queue_timeout_ms: \(value)}}}}]}\n"
+                + "bootstrap_extensions: [{name: meshproxy, typed_config: {queue_timeout: 0.25s, "
+                + "'@type': type.googleapis.com/meshproxy.config.v1.MeshProxy}}]"
+        }
+        let loaded = try load(cluster("40"))
+        #expect(loaded.settings.queueTimeout == .milliseconds(250))
+        #expect(loaded.staticResources.clusters[0].queueTimeout == .milliseconds(40))
+        #expect(loaded.warnings == [])
+        for wrong in ["-1", "soon", "86400001"] {
+            #expect(throws: (any Error).self, "\(wrong)") { try load(cluster(wrong)) }
+        }
+    }
+
     @Test("A listener with a tcp_proxy is read")
     func tcpProxy() throws {
         let bootstrap = try load(listener)

@@ -195,7 +195,8 @@ final class Exchange: UpstreamCaller {
             return
         }
         self.cluster = cluster
-        guard admit(to: cluster, forward) else { return }
+        let admission = admit(to: cluster, forward)
+        if admission == .refused { return }
         if cluster.usesKeys, let rule = cluster.hashKey ?? forward.hashKey {
             hashKey = rule.key(
                 for: request, remote: downstream?.remoteAddress,
@@ -204,7 +205,7 @@ final class Exchange: UpstreamCaller {
         route.rewritePath(of: &request)
         if request.containsAny(of: RetryPlan.internalOnly) { takeWishes() }
         if requestIsComplete { requestEnded() }
-        attempt()
+        if admission == .granted { attempt() }
     }
 
     /// Reads what a trusted client asks for with x-envoy headers.
@@ -247,10 +248,22 @@ final class Exchange: UpstreamCaller {
             to: host, downstreamIsHTTP2: downstream?.isHTTP2 ?? false, priority: places.priority)
         self.pool = pool
         if requestIsComplete { startAttemptTimer() }
-        switch pool.lease(for: self) {
+        take(pool.lease(for: self, takePendingPlace()))
+    }
+
+    /// - Parameter failed: a connection that could not take the request.
+    private func take(_ lease: UpstreamPool.Lease, after failed: UpstreamConnection? = nil) {
+        switch lease {
+        case .connection(let connection) where connection === failed:
+            dropAttempt()
+            releaseHost(.neutral)
+            reply(.overflow("the request has no form on this connection"))
         case .connection(let connection): leased(connection)
         case .waits: break
-        case .overflow: overflowed("too many pending requests")
+        case .overflow:
+            dropAttempt()
+            releaseHost(.neutral)
+            queueForPending()
         }
     }
 
@@ -262,12 +275,7 @@ final class Exchange: UpstreamCaller {
         let endsNow = requestIsComplete && body == 0 && requestTrailers == nil
         guard let stream = connection.send(head, endStream: endsNow, for: self) else {
             // It filled up since it was offered, or the request can't be sent this way at all.
-            switch pool?.lease(for: self) {
-            case .connection(let other) where other !== connection: leased(other)
-            case .connection: overflowed("the request has no form on this connection")
-            case .overflow: overflowed("too many pending requests")
-            case .waits, nil: break
-            }
+            if let pool { take(pool.lease(for: self), after: connection) }
             return
         }
         upstream = connection
@@ -293,13 +301,6 @@ final class Exchange: UpstreamCaller {
     func leaseFailed(_ failure: UpstreamFailure) {
         pool = nil
         failed(failure, .unsent)
-    }
-
-    private func overflowed(_ what: String) {
-        attemptTimer?.stop()
-        pool = nil
-        releaseHost(.neutral)
-        reply(.overflow(what))
     }
 
     func upstreamReset(_ failure: UpstreamFailure) {
