@@ -140,6 +140,9 @@ public struct CircuitBreakers: Sendable, Equatable {
     /// Retries as a share of active requests; our default is 20 %, at least 3.
     public var retryBudgetPercent: Double
     public var retryBudgetMinimum: Int
+    /// Of our own budget only: so many retries in ten seconds, and at a time, may go to another failure domain
+    /// beyond it.
+    public var retryBurst = 100
     /// Of `per_host_thresholds`, which bound connections alone.
     public var maxConnectionsPerHost = Int.max
     /// What is left of each limit is shown, too.

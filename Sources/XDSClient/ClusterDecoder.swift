@@ -230,8 +230,10 @@ extension Decoding {
         if threshold.hasMaxRetries, !threshold.hasRetryBudget, threshold.maxRetries.value < .max {
             breakers.retryBudgetPercent = 0
             breakers.retryBudgetMinimum = Int(threshold.maxRetries.value)
+            breakers.retryBurst = 0
         }
         if threshold.hasRetryBudget {
+            breakers.retryBurst = 0
             if threshold.retryBudget.hasBudgetPercent {
                 breakers.retryBudgetPercent = percent(
                     threshold.retryBudget.budgetPercent,

@@ -35,10 +35,10 @@ private let listener = """
 struct BootstrapLoaderTests {
     @Test("max_retries is a budget of its own where none is given and it bounds anything")
     func maxRetries() throws {
-        for (threshold, percent, minimum) in [
-            ("max_retries: 7", 0.0, 7), ("max_retries: 4294967295", 20, 3),
-            ("max_requests: 7", 20, 3),
-            ("max_retries: 7, retry_budget: {budget_percent: {value: 30}}", 30, 3),
+        for (threshold, percent, minimum, burst) in [
+            ("max_retries: 7", 0.0, 7, 0), ("max_retries: 4294967295", 20, 3, 100),
+            ("max_requests: 7", 20, 3, 100),
+            ("max_retries: 7, retry_budget: {budget_percent: {value: 30}}", 30, 3, 0),
         ] {
             let loaded = try load(
                 "static_resources: {clusters: [{name: a, type: STATIC, connect_timeout: 1s, "
@@ -46,6 +46,7 @@ struct BootstrapLoaderTests {
             let breakers = loaded.staticResources.clusters[0].circuitBreakers
             #expect(breakers.retryBudgetPercent == percent)
             #expect(breakers.retryBudgetMinimum == minimum)
+            #expect(breakers.retryBurst == burst)
         }
     }
 

@@ -50,7 +50,7 @@ final class Exchange: UpstreamCaller {
     var places = ExchangePlaces()
     /// When the whole exchange must be over.
     var mustEnd = Instant.distantFuture
-    private var attempted: [Host] = []
+    private(set) var attempted: [Host] = []
     /// What the hash policies came to, for clusters that ask.
     private var hashKey: UInt64?
     /// Cookies made up for it, which the client is to keep.
@@ -435,7 +435,7 @@ final class Exchange: UpstreamCaller {
         // Asked on a copy first: what is ended below can't be taken back.
         let mayRetry = probe.decide(
             evidence, now: worker.loop.now, canReplay: canReplay, random: &worker.random
-        ) { places.holdsRetry || cluster.limits.hasRoomForRetry(places.priority) }
+        ) { hasRoomForRetry(in: cluster) }
         guard case .retry = mayRetry else {
             if mayRetry == .giveUp(.budgetSpent) {
                 cluster.metrics.retryOverflowed()

@@ -48,8 +48,22 @@ extension Exchange: PlaceWaiter {
 
     /// Takes a place in the cluster's retry budget, once for all retries of this exchange.
     func admitRetry(to cluster: UpstreamCluster) -> Bool {
-        if !places.holdsRetry { places.holdsRetry = cluster.limits.admitRetry(places.priority) }
+        if !places.holdsRetry {
+            places.holdsRetry = cluster.limits.admitRetry(places.priority) {
+                leavesDomain(in: cluster)
+            }
+        }
         return places.holdsRetry
+    }
+
+    /// Whether it has a place in the retry budget, or could have one now.
+    func hasRoomForRetry(in cluster: UpstreamCluster) -> Bool {
+        places.holdsRetry
+            || cluster.limits.hasRoomForRetry(places.priority) { leavesDomain(in: cluster) }
+    }
+
+    private func leavesDomain(in cluster: UpstreamCluster) -> Bool {
+        cluster.canLeaveDomain(of: host.map { attempted + [$0] } ?? attempted)
     }
 
     /// - Returns: whether it may wait until others give their places in the budget back.

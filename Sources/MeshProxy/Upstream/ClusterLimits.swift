@@ -125,16 +125,28 @@ final class ClusterLimits {
     // MARK: Retries
 
     /// Takes a place in the retry budget.
-    func admitRetry(_ priority: RequestPriority) -> Bool {
+    /// - Parameter leavesDomain: of what failed; asked only when it matters.
+    func admitRetry(_ priority: RequestPriority, leavesDomain: () -> Bool) -> Bool {
         if reserve(.retries, priority, limit: limit(.retries, priority)) { return true }
+        let burst = limits(priority).retryBurst
+        if cells.hasBurst(priority, limit: burst, now: set.loop.now), leavesDomain(),
+            cells.reserveBurst(priority, limit: burst, now: set.loop.now)
+        {
+            return true
+        }
         metrics.retryOverflowed()
         return false
     }
 
     /// Whether `admitRetry` would say yes, if nobody else came first.
-    func hasRoomForRetry(_ priority: RequestPriority) -> Bool {
-        cells.waitingCount(.retries, priority) == 0
-            && cells.count(.retries, priority) < limit(.retries, priority)
+    func hasRoomForRetry(_ priority: RequestPriority, leavesDomain: () -> Bool) -> Bool {
+        if cells.waitingCount(.retries, priority) == 0,
+            cells.count(.retries, priority) < limit(.retries, priority)
+        {
+            return true
+        }
+        let burst = limits(priority).retryBurst
+        return cells.hasBurst(priority, limit: burst, now: set.loop.now) && leavesDomain()
     }
 
     func releaseRetry(_ priority: RequestPriority) { release(.retries, priority) }

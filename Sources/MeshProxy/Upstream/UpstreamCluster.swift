@@ -393,6 +393,9 @@ final class UpstreamCluster {
     /// Whether another endpoint could take what waits for this one.
     func hasAlternative(to host: Host) -> Bool { balancer.hasAlternative(to: host) }
 
+    /// Whether a retry of what failed at these hosts would go to another zone or region.
+    func canLeaveDomain(of failed: [Host]) -> Bool { balancer.canLeaveDomain(of: failed) }
+
     private func reportFailure(_ host: Host, _ failure: TransportFailure) {
         failing.insert(host.address)
         // When thousands of requests fail together, a few say what all of them would.
