@@ -297,6 +297,14 @@ public final class Balancer {
         return subsets?.hasAnother(than: host, where: hasOther) ?? hasOther(hosts)
     }
 
+    /// Whether a healthy host lies in another zone or region than all of these, which failed.
+    public func canLeaveDomain(of failed: [Host]) -> Bool {
+        hosts.contains { host in
+            host.standing == .healthy
+                && failed.allSatisfy { Balancer.distance($0, host) >= 2 }
+        }
+    }
+
     /// A priority is on its way back.
     public var isFailingBack: Bool { failback.isActive }
     /// Answers matter beyond the transport: `observed` is to be told of them.

@@ -1,3 +1,4 @@
+public import MeshBase
 public import MeshConfig
 public import Synchronization
 
@@ -25,6 +26,8 @@ public final class BreakerCells: Sendable {
     @usableFromInline let waiting = InlineArray<8, Atomic<Int>> { _ in Atomic(0) }
     private let tickets = Atomic<UInt64>(0)
     private let fronts: [Front]
+    /// A `BurstWindow` for each priority.
+    private let bursts = InlineArray<2, Atomic<UInt64>> { _ in Atomic(0) }
 
     /// The tickets of those who are first in one worker; `.max` is nobody.
     private final class Front: Sendable {
@@ -69,6 +72,28 @@ public final class BreakerCells: Sendable {
     @inlinable
     public func count(_ resource: Resource, _ priority: RequestPriority) -> Int {
         counts[BreakerCells.index(resource, priority)].load(ordering: .sequentiallyConsistent)
+    }
+
+    /// Reserves a place for a retry beyond the budget, out of its burst.
+    public func reserveBurst(_ priority: RequestPriority, limit: Int, now: Instant) -> Bool {
+        guard reserve(.retries, priority, limit: limit) else { return false }
+        let cell = priority.rawValue
+        var found = bursts[cell].load(ordering: .sequentiallyConsistent)
+        while let used = BurstWindow(rawValue: found).using(one: limit, now: now) {
+            let (done, other) = bursts[cell].weakCompareExchange(
+                expected: found, desired: used.rawValue, ordering: .sequentiallyConsistent)
+            if done { return true }
+            found = other
+        }
+        _ = release(.retries, priority)
+        return false
+    }
+
+    /// Whether `reserveBurst` would say yes, if nobody else came first.
+    public func hasBurst(_ priority: RequestPriority, limit: Int, now: Instant) -> Bool {
+        let window = bursts[priority.rawValue].load(ordering: .sequentiallyConsistent)
+        return count(.retries, priority) < limit
+            && BurstWindow(rawValue: window).using(one: limit, now: now) != nil
     }
 
     // MARK: Waiting

@@ -144,6 +144,8 @@ public struct Settings: Sendable, Equatable {
     public var drainTime: Duration
     public var failback = FailbackSettings()
     public var spill = SpillSettings()
+    /// How long a request waits for room where a limit of its cluster is reached; zero is not at all.
+    public var queueTimeout = Duration.zero
     /// Traffic may be moved through an admin port that is reached over TCP.
     public var allowsAdminChanges = false
     /// How long a graceful stop goes on at least, up to half of `drainTime`, while others learn of it.

@@ -35,6 +35,8 @@ public struct Cluster: Sendable, Equatable {
     public var circuitBreakers: CircuitBreakers
     /// Those of requests whose route has priority HIGH.
     public var highPriorityBreakers: CircuitBreakers
+    /// Metadata `meshproxy`, `queue_timeout_ms`; goes before `Settings.queueTimeout`.
+    public var queueTimeout: Duration?
     /// `max_requests_per_connection`; 0 is unlimited.
     public var maxRequestsPerConnection: Int
     public var maxConcurrentStreams: Int
@@ -160,6 +162,9 @@ public struct CircuitBreakers: Sendable, Equatable {
     /// Retries as a share of active requests; our default is 20 %, at least 3.
     public var retryBudgetPercent: Double
     public var retryBudgetMinimum: Int
+    /// Of our own budget only: so many retries in ten seconds, and at a time, may go to another failure domain
+    /// beyond it.
+    public var retryBurst = 100
     /// Of `per_host_thresholds`, which bound connections alone.
     public var maxConnectionsPerHost = Int.max
     /// What is left of each limit is shown, too.

@@ -300,6 +300,8 @@ extension Decoding {
             message.hasControlPlaneReturnHold, message.controlPlaneReturnHold,
             "control_plane_return_hold", &result.controlPlaneReturnHold)
         set(message.hasDrainTime, message.drainTime, "drain_time", &result.drainTime)
+        set(
+            message.hasQueueTimeout, message.queueTimeout, "queue_timeout", &result.queueTimeout)
         result.allowsAdminChanges = message.allowAdminChanges
         within("failover.failback") { $0.failback(message.failover.failback, &result.failback) }
         within("failover.spill") { $0.spill(message.failover.spill, &result.spill) }
@@ -314,7 +316,7 @@ extension Decoding {
         for (isSet, name) in [
             (!message.snapshotFile.isEmpty, "snapshot_file"),
             (message.hasShrinkGuard, "shrink_guard"), (message.hasSeriesBudget, "series_budget"),
-            (message.hasHedging, "hedging"), (message.hasQueueTimeout, "queue_timeout"),
+            (message.hasHedging, "hedging"),
         ] where isSet {
             remark(name, "is read and not in force yet")
         }

@@ -9,6 +9,7 @@ extension Decoding {
         var cluster = Cluster(name: message.name)
         cluster.altStatName = message.altStatName
         cluster.metadata = metadata(message.metadata)
+        cluster.queueTimeout = queueTimeout(cluster.metadata)
         cluster.discovery = discovery(message)
         if message.hasConnectTimeout {
             cluster.connectTimeout = positive(message.connectTimeout, "connect_timeout")
@@ -189,6 +190,19 @@ extension Decoding {
         return result
     }
 
+    private mutating func queueTimeout(_ metadata: Metadata) -> Duration? {
+        switch metadata["meshproxy", "queue_timeout_ms"] {
+        case nil: return nil
+        case .number(let count)? where count >= 0 && count <= 86_400_000:
+            return .nanoseconds(Int64(count * 1_000_000))
+        case let other?:
+            refuse(
+                "metadata.filter_metadata.meshproxy.queue_timeout_ms",
+                expected: "a number of milliseconds, at most a day", got: "\(other)")
+            return nil
+        }
+    }
+
     private mutating func circuitBreakers(
         _ message: Envoy_Config_Cluster_V3_Cluster, _ cluster: inout Cluster
     ) {
@@ -244,8 +258,10 @@ extension Decoding {
         if threshold.hasMaxRetries, !threshold.hasRetryBudget, threshold.maxRetries.value < .max {
             breakers.retryBudgetPercent = 0
             breakers.retryBudgetMinimum = Int(threshold.maxRetries.value)
+            breakers.retryBurst = 0
         }
         if threshold.hasRetryBudget {
+            breakers.retryBurst = 0
             if threshold.retryBudget.hasBudgetPercent {
                 breakers.retryBudgetPercent = percent(
                     threshold.retryBudget.budgetPercent,

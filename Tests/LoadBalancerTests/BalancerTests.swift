@@ -235,6 +235,22 @@ private struct Bench {
         #expect(second.host !== tried.host && second.host !== remote)
     }
 
+    @Test("A failure domain can be left while a healthy host lies in another zone or region")
+    func leaveDomain() {
+        let bench = Bench([
+            endpoint(1), endpoint(2), endpoint(3, zone: "other"), endpoint(4, region: "other"),
+        ])
+        let hosts = bench.balancer.hosts
+        #expect(bench.balancer.canLeaveDomain(of: [hosts[0]]))
+        #expect(bench.balancer.canLeaveDomain(of: [hosts[0], hosts[2]]))
+        #expect(!bench.balancer.canLeaveDomain(of: [hosts[0], hosts[2], hosts[3]]))
+        bench.balancer.setVerdicts([
+            (address(3), .ejected(until: .distantFuture, .outlier("5xx"))),
+            (address(4), .ejected(until: .distantFuture, .outlier("5xx"))),
+        ])
+        #expect(!bench.balancer.canLeaveDomain(of: [hosts[0]]))
+    }
+
     @Test("Why there is no host is said")
     func noHost() {
         #expect(Bench([]).reason() == .noEndpoints)

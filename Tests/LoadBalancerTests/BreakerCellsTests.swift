@@ -1,4 +1,5 @@
 import LoadBalancer
+import MeshBase
 import MeshConfig
 import Testing
 
@@ -39,6 +40,20 @@ import Testing
         #expect(!cells.reserve(.connections, .normal, limit: 2))
         _ = cells.release(.connections, .normal)
         #expect(cells.reserve(.connections, .normal, limit: 2))
+    }
+
+    @Test("A burst bounds retries at a time, and in a window of time, for each priority")
+    func burst() {
+        let now = Instant.zero + .seconds(70)
+        #expect(cells.reserve(.retries, .normal, limit: 1))
+        #expect((0..<9).count { _ in cells.reserveBurst(.normal, limit: 4, now: now) } == 3)
+        for _ in 0..<4 { _ = cells.release(.retries, .normal) }
+        #expect(cells.hasBurst(.normal, limit: 4, now: now))
+        #expect((0..<9).count { _ in cells.reserveBurst(.normal, limit: 4, now: now) } == 1)
+        #expect(!cells.hasBurst(.normal, limit: 4, now: now))
+        #expect(cells.count(.retries, .normal) == 1)
+        #expect(cells.reserveBurst(.high, limit: 4, now: now))
+        #expect(cells.reserveBurst(.normal, limit: 4, now: now + .seconds(10)))
     }
 
     @Test("Who gives a place back hears whether somebody waits for one")

@@ -116,13 +116,4 @@ import Testing
             model.probesTurned(cluster: "c", host, healthy: true)
                 == [.endpoint(cluster: "c", host, .ejected(until: at(5), .outlier("5xx")))])
     }
-
-    @Test("A retry budget is a fifth of what is active, and at least three")
-    func budget() {
-        var budget = RetryBudget()
-        #expect((0..<5).count { _ in budget.begin(activeRequests: 1) } == 3)
-        #expect((0..<30).count { _ in budget.begin(activeRequests: 50) } == 7)
-        budget.ended()
-        #expect(budget.begin(activeRequests: 50) && !budget.begin(activeRequests: 50))
-    }
 }

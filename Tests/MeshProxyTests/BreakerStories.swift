@@ -145,6 +145,7 @@ import Testing
                     .of("svc", a, b) {
                         $0.circuitBreakers.retryBudgetPercent = 0
                         $0.circuitBreakers.retryBudgetMinimum = 1
+                        $0.circuitBreakers.retryBurst = 0
                     }
                 ], group: group)
         }
@@ -155,6 +156,42 @@ import Testing
         #expect(times.count == 2 && times[1] - times[0] >= .milliseconds(300))
         #expect(times[1] - times[0] < .milliseconds(400))
         #expect(mesh.finish() == [])
+    }
+
+    @Test("Beyond the budget so many retries leave the failure domain, of all workers together")
+    func retryBurst() {
+        Seeds.each(20) { seed in
+            let mesh = SimulatedMesh(seed: seed)
+            let a = mesh.upstream("a", .http2) { _ in .reply(503) }
+            let b = mesh.remote("b", .http2) { _ in .reply(200).after(.milliseconds(50)) }
+            let group = WorkerGroup(2)
+            let proxies = ["one", "two"].map {
+                mesh.proxy(
+                    $0,
+                    clusters: [
+                        .of("svc", a, b) {
+                            $0.circuitBreakers.retryBudgetPercent = 0
+                            $0.circuitBreakers.retryBudgetMinimum = 2
+                            $0.circuitBreakers.retryBurst = 12
+                        }
+                    ], routes: [.forward(to: "svc", retry: .on(.serverError))], group: group)
+            }
+            let clients = proxies.map { mesh.client(.http2, $0) }
+            var problems: [String] = []
+            func expect(_ count: Int, _ what: String) {
+                let calls = (0..<20).map { clients[$0 % 2].get() }
+                mesh.run()
+                let served = calls.count { $0.isAnswered() }
+                if served != count { problems.append("\(what): \(served)") }
+            }
+            // Not more than the burst at a time, those within the budget among them.
+            expect(12, "at a time")
+            expect(4, "the rest of the burst, and the budget")
+            expect(2, "the budget")
+            mesh.run(for: .seconds(10))
+            expect(12, "the next window")
+            return problems + mesh.finish()
+        }
     }
 
     @Test("Connections to one endpoint are bounded in all workers together, but for each first")

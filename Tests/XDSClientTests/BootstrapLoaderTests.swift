@@ -35,10 +35,10 @@ private let listener = """
 struct BootstrapLoaderTests {
     @Test("max_retries is a budget of its own where none is given and it bounds anything")
     func maxRetries() throws {
-        for (threshold, percent, minimum) in [
-            ("max_retries: 7", 0.0, 7), ("max_retries: 4294967295", 20, 3),
-            ("max_requests: 7", 20, 3),
-            ("max_retries: 7, retry_budget: {budget_percent: {value: 30}}", 30, 3),
+        for (threshold, percent, minimum, burst) in [
+            ("max_retries: 7", 0.0, 7, 0), ("max_retries: 4294967295", 20, 3, 100),
+            ("max_requests: 7", 20, 3, 100),
+            ("max_retries: 7, retry_budget: {budget_percent: {value: 30}}", 30, 3, 0),
         ] {
             let loaded = try load(
                 "static_resources: {clusters: [{name: a, type: STATIC, connect_timeout: 1s, "
@@ -46,6 +46,7 @@ struct BootstrapLoaderTests {
             let breakers = loaded.staticResources.clusters[0].circuitBreakers
             #expect(breakers.retryBudgetPercent == percent)
             #expect(breakers.retryBudgetMinimum == minimum)
+            #expect(breakers.retryBurst == burst)
         }
     }
 
@@ -82,6 +83,23 @@ struct BootstrapLoaderTests {
         #expect(
             missing.warnings.first?.hasPrefix(
                 "cluster_manager.local_cluster_name: no static cluster is called us") == true)
+    }
+
+    @Test("How long requests queue is said by the bootstrap, and by a cluster for its own")
+    func queueTimeout() throws {
+        func cluster(_ value: String) -> String {
+            "static_resources: {clusters: [{name: a, type: STATIC, connect_timeout: 1s, metadata: "
+                + "{filter_metadata: {meshproxy: {queue_timeout_ms: \(value)}}}}]}\n"
+                + "bootstrap_extensions: [{name: meshproxy, typed_config: {queue_timeout: 0.25s, "
+                + "'@type': type.googleapis.com/meshproxy.config.v1.MeshProxy}}]"
+        }
+        let loaded = try load(cluster("40"))
+        #expect(loaded.settings.queueTimeout == .milliseconds(250))
+        #expect(loaded.staticResources.clusters[0].queueTimeout == .milliseconds(40))
+        #expect(loaded.warnings == [])
+        for wrong in ["-1", "soon", "86400001"] {
+            #expect(throws: (any Error).self, "\(wrong)") { try load(cluster(wrong)) }
+        }
     }
 
     @Test("A listener with a tcp_proxy is read")

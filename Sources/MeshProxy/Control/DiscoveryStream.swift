@@ -51,7 +51,7 @@ final class DiscoveryStream: UpstreamCaller {
             picked = pick
             let pool = cluster.pool(to: pick.host, downstreamIsHTTP2: true)
             self.pool = pool
-            if case .connection(let connection) = pool.lease(for: self, isLimited: false) {
+            if case .connection(let connection) = pool.lease(for: self, .unlimited) {
                 leased(connection)
             }
         }

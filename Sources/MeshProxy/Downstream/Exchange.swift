@@ -49,7 +49,7 @@ final class Exchange: UpstreamCaller {
     private var retry: RetryState?
     /// What it holds of its cluster's limits.
     var places = ExchangePlaces()
-    private var attempted: [Host] = []
+    private(set) var attempted: [Host] = []
     /// What the hash policies came to, for clusters that ask.
     private var hashKey: UInt64?
     /// Cookies made up for it, which the client is to keep.
@@ -189,7 +189,8 @@ final class Exchange: UpstreamCaller {
             return
         }
         self.cluster = cluster
-        guard admit(to: cluster, forward) else { return }
+        let admission = admit(to: cluster, forward)
+        if admission == .refused { return }
         if cluster.usesKeys, let rule = cluster.hashKey ?? forward.hashKey {
             hashKey = rule.key(
                 for: request, remote: downstream?.remoteAddress,
@@ -199,7 +200,7 @@ final class Exchange: UpstreamCaller {
         route.rewritePath(of: &request)
         if request.containsAny(of: RetryPlan.internalOnly) { takeWishes() }
         if requestIsComplete { requestEnded() }
-        attempt()
+        if admission == .granted { attempt() }
     }
 
     /// Reads what a trusted client asks for with x-envoy headers.
@@ -246,10 +247,22 @@ final class Exchange: UpstreamCaller {
             to: host, downstreamIsHTTP2: downstream?.isHTTP2 ?? false, priority: places.priority)
         self.pool = pool
         if requestIsComplete { boundAttempt() }
-        switch pool.lease(for: self) {
+        take(pool.lease(for: self, takePendingPlace()))
+    }
+
+    /// - Parameter failed: a connection that could not take the request.
+    private func take(_ lease: UpstreamPool.Lease, after failed: UpstreamConnection? = nil) {
+        switch lease {
+        case .connection(let connection) where connection === failed:
+            dropAttempt()
+            releaseHost(.neutral)
+            reply(.overflow("the request has no form on this connection"))
         case .connection(let connection): leased(connection)
         case .waits: break
-        case .overflow: overflowed("too many pending requests")
+        case .overflow:
+            dropAttempt()
+            releaseHost(.neutral)
+            queueForPending()
         }
     }
 
@@ -261,12 +274,7 @@ final class Exchange: UpstreamCaller {
         let endsNow = requestIsComplete && body == 0 && requestTrailers == nil
         guard let stream = connection.send(head, endStream: endsNow, for: self) else {
             // It filled up since it was offered, or the request can't be sent this way at all.
-            switch pool?.lease(for: self) {
-            case .connection(let other) where other !== connection: leased(other)
-            case .connection: overflowed("the request has no form on this connection")
-            case .overflow: overflowed("too many pending requests")
-            case .waits, nil: break
-            }
+            if let pool { take(pool.lease(for: self), after: connection) }
             return
         }
         upstream = connection
@@ -298,13 +306,6 @@ final class Exchange: UpstreamCaller {
     func leaseFailed(_ failure: UpstreamFailure) {
         pool = nil
         failed(failure, .unsent)
-    }
-
-    private func overflowed(_ what: String) {
-        times.stopWaiting()
-        pool = nil
-        releaseHost(.neutral)
-        reply(.overflow(what))
     }
 
     func upstreamReset(_ failure: UpstreamFailure) {
@@ -439,7 +440,7 @@ final class Exchange: UpstreamCaller {
         // Asked on a copy first: what is ended below can't be taken back.
         let mayRetry = probe.decide(
             evidence, now: worker.loop.now, canReplay: canReplay, random: &worker.random
-        ) { places.holdsRetry || cluster.limits.hasRoomForRetry(places.priority) }
+        ) { hasRoomForRetry(in: cluster) }
         guard case .retry = mayRetry else {
             if mayRetry == .giveUp(.budgetSpent) {
                 cluster.metrics.retryOverflowed()

@@ -192,7 +192,9 @@ final class SimulatedService {
         let decision = request.retry.decide(
             evidence, now: now, canReplay: true, random: &random
         ) {
-            tookPlace = budget.begin(activeRequests: active)
+            tookPlace = budget.begin(
+                activeRequests: active,
+                leavesDomain: balancer.canLeaveDomain(of: request.attempted), now: now)
             return tookPlace
         }
         request.holdsBudget = tookPlace

@@ -22,6 +22,10 @@ struct PlaceNews: Sendable {
 /// A cluster's circuit breakers in one worker: places for requests, for callers that wait for a connection,
 /// for connections and for retries, each apart for the two priorities.
 ///
+/// Who finds no place is refused. With `queue_timeout` a request waits for one so long, and as many wait
+/// as `max_pending_requests` says, for the place of a request and again for one that waits for a connection.
+/// Nobody goes before those who wait.
+///
 /// Counts are of all workers together (`BreakerCells`). What is taken here is given back here, once.
 /// Who waits is kept by its own worker; a place that is given back goes to who came first, in whichever
 /// worker that is. One timer serves all who wait, and there is none while nobody does.
@@ -37,6 +41,7 @@ final class ClusterLimits {
     /// Beside the cluster's configuration, for every request asks.
     private var normal: CircuitBreakers
     private var high: CircuitBreakers
+    private var queueTimeout: Duration
     /// By priority and resource; empty until somebody waits.
     private var lines: [WaitingLine<any PlaceWaiter>] = []
     private var timer: LoopTimer?
@@ -49,6 +54,7 @@ final class ClusterLimits {
         cells = share.cells
         normal = config.circuitBreakers
         high = config.highPriorityBreakers
+        queueTimeout = config.queueTimeout ?? set.settings.queueTimeout
     }
 
     deinit { timer?.stop() }
@@ -56,6 +62,7 @@ final class ClusterLimits {
     func adopt(_ config: Cluster) {
         normal = config.circuitBreakers
         high = config.highPriorityBreakers
+        queueTimeout = config.queueTimeout ?? set.settings.queueTimeout
     }
 
     private func limits(_ priority: RequestPriority) -> CircuitBreakers {
@@ -94,14 +101,20 @@ final class ClusterLimits {
 
     // MARK: Requests
 
+    enum Admission {
+        case granted
+        /// The caller hears of its place, or that there is none.
+        case waits
+        case refused
+    }
+
     /// From its admission to its end a request counts, while it waits for a connection or a retry, too.
-    func admitRequest(_ priority: RequestPriority) -> Bool {
-        guard cells.reserve(.requests, priority, limit: limits(priority).maxRequests) else {
-            metrics.overflowed()
-            return false
+    func admitRequest(_ priority: RequestPriority, _ waiter: any PlaceWaiter) -> Admission {
+        if reserve(.requests, priority, limit: limits(priority).maxRequests) {
+            metrics.requestBegan()
+            return .granted
         }
-        metrics.requestBegan()
-        return true
+        return queue(waiter, for: .requests, priority)
     }
 
     func releaseRequest(_ priority: RequestPriority) {
@@ -112,20 +125,28 @@ final class ClusterLimits {
     // MARK: Retries
 
     /// Takes a place in the retry budget.
-    func admitRetry(_ priority: RequestPriority) -> Bool {
-        guard cells.waitingCount(.retries, priority) == 0,
-            cells.reserve(.retries, priority, limit: limit(.retries, priority))
-        else {
-            metrics.retryOverflowed()
-            return false
+    /// - Parameter leavesDomain: of what failed; asked only when it matters.
+    func admitRetry(_ priority: RequestPriority, leavesDomain: () -> Bool) -> Bool {
+        if reserve(.retries, priority, limit: limit(.retries, priority)) { return true }
+        let burst = limits(priority).retryBurst
+        if cells.hasBurst(priority, limit: burst, now: set.loop.now), leavesDomain(),
+            cells.reserveBurst(priority, limit: burst, now: set.loop.now)
+        {
+            return true
         }
-        return true
+        metrics.retryOverflowed()
+        return false
     }
 
     /// Whether `admitRetry` would say yes, if nobody else came first.
-    func hasRoomForRetry(_ priority: RequestPriority) -> Bool {
-        cells.waitingCount(.retries, priority) == 0
-            && cells.count(.retries, priority) < limit(.retries, priority)
+    func hasRoomForRetry(_ priority: RequestPriority, leavesDomain: () -> Bool) -> Bool {
+        if cells.waitingCount(.retries, priority) == 0,
+            cells.count(.retries, priority) < limit(.retries, priority)
+        {
+            return true
+        }
+        let burst = limits(priority).retryBurst
+        return cells.hasBurst(priority, limit: burst, now: set.loop.now) && leavesDomain()
     }
 
     func releaseRetry(_ priority: RequestPriority) { release(.retries, priority) }
@@ -144,12 +165,16 @@ final class ClusterLimits {
     // MARK: Connections, and who waits for one
 
     func admitPending(_ priority: RequestPriority) -> Bool {
-        guard cells.reserve(.pending, priority, limit: limits(priority).maxPendingRequests) else {
-            metrics.overflowed()
+        guard reserve(.pending, priority, limit: limits(priority).maxPendingRequests) else {
             return false
         }
         metrics.pendingBegan()
         return true
+    }
+
+    /// No place among those who wait for a connection was free. - Returns: never `granted`.
+    func queueForPending(_ waiter: any PlaceWaiter, _ priority: RequestPriority) -> Admission {
+        queue(waiter, for: .pending, priority)
     }
 
     /// For callers that no limit holds up.
@@ -198,6 +223,28 @@ final class ClusterLimits {
     }
 
     // MARK: Waiting
+
+    private func reserve(
+        _ resource: BreakerCells.Resource, _ priority: RequestPriority, limit: Int
+    ) -> Bool {
+        cells.waitingCount(resource, priority) == 0
+            && cells.reserve(resource, priority, limit: limit)
+    }
+
+    private func queue(
+        _ waiter: any PlaceWaiter, for resource: BreakerCells.Resource,
+        _ priority: RequestPriority
+    ) -> Admission {
+        if queueTimeout > .zero,
+            wait(
+                waiter, for: resource, priority, among: limits(priority).maxPendingRequests,
+                patience: queueTimeout)
+        {
+            return .waits
+        }
+        metrics.overflowed()
+        return .refused
+    }
 
     private func wait(
         _ waiter: any PlaceWaiter, for resource: BreakerCells.Resource,
@@ -252,6 +299,12 @@ final class ClusterLimits {
                 let waiter = lines[index].next()
             else { return }
             left(1, resource, priority)
+            switch resource {
+            case .requests: metrics.requestBegan()
+            case .pending: metrics.pendingBegan()
+            case .retries: metrics.retried()
+            case .connections: break
+            }
             waiter.placeFound(resource)
         }
     }
@@ -285,6 +338,7 @@ final class ClusterLimits {
                 let expired = lines[index].expire(at: set.loop.now)
                 if expired.isEmpty { continue }
                 left(expired.count, resource, priority)
+                if resource != .retries { for _ in expired { metrics.overflowed() } }
                 for waiter in expired { waiter.waitedInVain(for: resource) }
                 passOn(resource, priority)
             }

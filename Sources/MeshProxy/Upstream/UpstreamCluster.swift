@@ -437,6 +437,9 @@ final class UpstreamCluster {
     /// Whether another endpoint could take what waits for this one.
     func hasAlternative(to host: Host) -> Bool { balancer.hasAlternative(to: host) }
 
+    /// Whether a retry of what failed at these hosts would go to another zone or region.
+    func canLeaveDomain(of failed: [Host]) -> Bool { balancer.canLeaveDomain(of: failed) }
+
     private func reportFailure(
         _ host: Host, _ failure: TransportFailure, over address: SocketAddress? = nil
     ) {

@@ -67,17 +67,28 @@ final class UpstreamPool {
     var connectionCount: Int { connections.count }
     var waitingCount: Int { waiting.count }
 
+    /// A caller's place among those who wait for a connection.
+    enum PendingPlace {
+        case wanted
+        /// It has one, which it hands over.
+        case held
+        /// The cluster's limit does not hold for this caller.
+        case unlimited
+    }
+
     /// Asks for a connection with room.
-    /// - Parameter isLimited: the cluster's limit of those who wait holds for this caller.
-    func lease(for caller: any UpstreamCaller, isLimited: Bool = true) -> Lease {
+    func lease(for caller: any UpstreamCaller, _ place: PendingPlace = .wanted) -> Lease {
         while let connection = listed.last {
-            if connection.available > 0 { return .connection(connection) }
+            if connection.available > 0 {
+                if place == .held { cluster.limits.releasePending(priority) }
+                return .connection(connection)
+            }
             unlist(connection)
         }
-        if !isLimited {
-            cluster.limits.forcePending(priority)
-        } else if !cluster.limits.admitPending(priority) {
-            return .overflow
+        switch place {
+        case .wanted: if !cluster.limits.admitPending(priority) { return .overflow }
+        case .held: break
+        case .unlimited: cluster.limits.forcePending(priority)
         }
         waiting.append(caller)
         connectIfNeeded()
