@@ -46,7 +46,7 @@ public final class Balancer {
     private var subsets: SubsetTable?
     private var subsetRules: HostSelection.Rules
     /// Counts how often things were worked out; a subset that is behind is worked out when it is used.
-    private var generation: UInt64 = 0
+    private(set) var rebuilds = 0
     /// For `HostOverride`, from the first request with one to the next change of hosts.
     var addressBook: [SocketAddress: Host]?
     private var needsRebuild = true
@@ -92,7 +92,8 @@ public final class Balancer {
     /// Takes the cluster's endpoints. A host of the same address and hostname stays the same object.
     public func update(
         endpoints: [ResolvedEndpoint], configuration: LoadBalancing? = nil,
-        overprovisioningFactor: UInt32? = nil, now: Instant = .zero
+        overprovisioningFactor: UInt32? = nil, weighsPriorityHealth: Bool = false,
+        now: Instant = .zero
     ) -> Update {
         if let configuration {
             self.configuration = configuration
@@ -100,6 +101,7 @@ public final class Balancer {
             watchesLatency = configuration.policy.watchesLatency
         }
         rules.configuration = self.configuration
+        rules.weighsPriorityHealth = weighsPriorityHealth
         rules.overprovisioningFactor =
             overprovisioningFactor ?? self.configuration.overprovisioningFactor
         struct Key: Hashable {
@@ -343,7 +345,7 @@ public final class Balancer {
 
     /// What zone-aware routing does here, in words; `nil` where localities are weighed, or keys decide.
     public func zoneWords(now: Instant) -> String? {
-        if isStale(now) { rebuild(now) }
+        refresh(now)
         return whole.zones?.words
     }
 
@@ -358,8 +360,7 @@ public final class Balancer {
 
     /// Chooses a host and counts a request on it; give it back with `release`.
     public func pick(_ request: PickContext) -> PickResult {
-        if isStale(request.now) { rebuild(request.now) }
-        if request.now >= nextStep { stepStarts(request.now) }
+        refresh(request.now)
         if let override = request.override, !hosts.isEmpty,
             let result = pick(override, now: request.now)
         {
@@ -369,8 +370,14 @@ public final class Balancer {
         return pick(request, in: whole)
     }
 
+    /// Takes in what time and others have changed.
+    func refresh(_ now: Instant) {
+        if needsRebuild || seenPaths != paths.version || now >= nextChange { rebuild(now) }
+        if now >= nextStep { stepStarts(now) }
+    }
+
     private func pick(_ request: PickContext, from subsets: SubsetTable) -> PickResult {
-        var refusal = NoHost.noSubset
+        var refusal = hosts.isEmpty ? NoHost.noEndpoints : .noSubset
         for step in subsets.steps(for: request.subset) where !step.selection.hosts.isEmpty {
             workOut(step.selection, request.now)
             switch pick(request, in: step.selection) {
@@ -390,11 +397,20 @@ public final class Balancer {
         if !request.attempted.isEmpty, let host = elsewhere(request, in: selection) {
             return take(host, .elsewhere, in: selection, now: request.now)
         }
-        let load = selection.load
-        if load.isEmpty, !load.isPanicking { return lastResort(request, in: selection) }
+        let isPanicking = selection.load.isPanicking
+        if selection.load.isEmpty, !isPanicking { return lastResort(request, in: selection) }
         // Of a key the same remainder decides the priority as in Envoy.
         let key = usesKeys ? request.key ?? random.next() : nil
-        let (priority, isDegraded) = load.choose(key ?? random.next())
+        let (priority, isDegraded) = selection.load.choose(key ?? random.next())
+        let health: HostSelection.Health =
+            isPanicking ? .all : isDegraded ? .degraded : .healthy
+        return pick(request, in: selection, priority, health, key)
+    }
+
+    private func pick(
+        _ request: PickContext, in selection: HostSelection, _ priority: Int,
+        _ health: HostSelection.Health, _ key: UInt64?
+    ) -> PickResult {
         if request.attempted.isEmpty, !selection.trials.isEmpty,
             let host = selection.trials.first(where: {
                 $0.priority <= priority && $0.mayTry(request.now)
@@ -402,11 +418,9 @@ public final class Balancer {
         {
             return take(host, .trial, in: selection, now: request.now)
         }
-        if load.isPanicking, failsOnPanic {
+        if health == .all, failsOnPanic {
             return lastResort(request, in: selection, .failsOnPanic)
         }
-        let health: HostSelection.Health =
-            load.isPanicking ? .all : isDegraded ? .degraded : .healthy
         guard let choice = selection.choose(health, priority, key, &random) else {
             let isRefused = selection.zones?.plan == .refused
             return lastResort(request, in: selection, isRefused ? .failsOnPanic : nil)
@@ -432,10 +446,6 @@ public final class Balancer {
         } else {
             false
         }
-    }
-
-    private func isStale(_ now: Instant) -> Bool {
-        needsRebuild || seenPaths != paths.version || now >= nextChange
     }
 
     /// - Parameter selection: where another is looked for when an evacuation turns the request away;
@@ -569,7 +579,7 @@ public final class Balancer {
             rules, levelCount: (hosts.map(\.priority).max() ?? -1) + 1, now: now, &random)
         nextChange = min(nextChange, whole.nextTrial)
         returnGradually(now)
-        generation += 1
+        rebuilds += 1
         guard let rule = configuration.subsets else { return }
         subsetRules = rules
         // Without weights Envoy falls back to its default way with localities.
@@ -580,8 +590,8 @@ public final class Balancer {
 
     /// Works a subset out, unless nothing has changed since it was.
     private func workOut(_ subset: HostSelection, _ now: Instant) {
-        if subset.generation == generation { return }
-        subset.generation = generation
+        if subset.seen == rebuilds { return }
+        subset.seen = rebuilds
         subset.rebuild(subsetRules, levelCount: whole.levels.count, now: now, &random)
         guard failback.isActive else { return }
         subset.load = failback.ramped(subset.load, subset.shares, by: subsetRules.load)

@@ -11,6 +11,8 @@ final class HostSelection {
         var configuration: LoadBalancing
         /// In percent; the endpoints' own word goes before the configuration's.
         var overprovisioningFactor: UInt32
+        /// A priority's health goes by weights.
+        var weighsPriorityHealth = false
         var isStrict: Bool
         /// Our own locality.
         var home: Locality
@@ -42,8 +44,8 @@ final class HostSelection {
     /// How many hosts each locality has in the whole cluster, where its weight goes by the share of them
     /// that is here.
     private let places: [Place: Int]?
-    /// The state of the cluster that it was worked out for.
-    var generation: UInt64 = 0
+    /// The state of the cluster that it was worked out for, as its balancer counts them.
+    var seen = 0
     /// How traffic is shared between priorities.
     var load = PriorityLoad(levels: [])
     /// Host counts by priority, as `load` was made from.
@@ -155,9 +157,14 @@ final class HostSelection {
             let base = priority * Health.allCases.count
             let healthy = all.filter { $0.standing == .healthy }
             let degraded = all.filter { $0.standing == .degraded }
-            shares.append(
-                PriorityLoad.Level(
-                    hosts: all.count, healthy: healthy.count, degraded: degraded.count))
+            var share = PriorityLoad.Level(
+                hosts: all.count, healthy: healthy.count, degraded: degraded.count)
+            if rules.weighsPriorityHealth {
+                share.weights = PriorityLoad.Weights(
+                    hosts: HostSelection.weight(all), healthy: HostSelection.weight(healthy),
+                    degraded: HostSelection.weight(degraded))
+            }
+            shares.append(share)
             let zones = priority == 0 ? zones : nil
             tiers[base + Health.healthy.rawValue] = tier(healthy, in: all, zones, rules, &random)
             tiers[base + Health.degraded.rawValue] = tier(degraded, in: all, zones, rules, &random)
@@ -172,6 +179,10 @@ final class HostSelection {
                 ? Tier(groups: [hashed(usable, in: usable, rules, &random)])
                 : Tier(groups: [group(usable, rules, &random)])
         }
+    }
+
+    private static func weight(_ hosts: [Host]) -> Int {
+        hosts.reduce(0) { $0 + Int($1.weight) }
     }
 
     private func zoneRouting(_ rules: Rules) -> ZoneRouting? {

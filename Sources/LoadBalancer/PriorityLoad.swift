@@ -1,6 +1,6 @@
 /// How traffic is shared between priorities: Envoy's formulas, in its integer arithmetic.
 ///
-/// A priority's health is its healthy share times the overprovisioning factor, at most 100. Load
+/// A priority's health is its healthy share (of hosts, or of weights) times the overprovisioning factor, at most 100. Load
 /// goes to healthy hosts in the order of priorities, then to degraded ones; what rounding leaves
 /// over goes to the first that has any. While the healths add up to 100 or more nothing panics.
 ///
@@ -8,6 +8,20 @@
 /// and in `strict` mode one live host makes a priority's health 100.
 public struct PriorityLoad: Equatable, Sendable {
     public struct Level: Equatable, Sendable {
+        public var hosts: Int
+        public var healthy: Int
+        public var degraded: Int
+        /// The same as sums of weights, where a priority's health goes by those.
+        public var weights: Weights?
+
+        public init(hosts: Int, healthy: Int, degraded: Int = 0, weights: Weights? = nil) {
+            self.hosts = hosts
+            self.healthy = healthy
+            self.degraded = degraded
+            self.weights = weights
+        }
+    }
+    public struct Weights: Equatable, Sendable {
         public var hosts: Int
         public var healthy: Int
         public var degraded: Int
@@ -35,8 +49,12 @@ public struct PriorityLoad: Equatable, Sendable {
             if part == 0 || whole == 0 { return 0 }
             return strict ? 100 : min(100, Int(overprovisioningFactor) * part / whole)
         }
-        let health = levels.map { share($0.healthy, of: $0.hosts) }
-        let degraded = levels.map { share($0.degraded, of: $0.hosts) }
+        let health = levels.map {
+            share($0.weights?.healthy ?? $0.healthy, of: $0.weights?.hosts ?? $0.hosts)
+        }
+        let degraded = levels.map {
+            share($0.weights?.degraded ?? $0.degraded, of: $0.weights?.hosts ?? $0.hosts)
+        }
         let total = min(100, (health + degraded).reduce(0, +))
         healthyLoad = Array(repeating: 0, count: levels.count)
         degradedLoad = healthyLoad

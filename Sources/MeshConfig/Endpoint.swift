@@ -2,9 +2,25 @@ public import MeshBase
 
 /// All endpoints of a cluster: `envoy.config.endpoint.v3.ClusterLoadAssignment`.
 public struct EndpointSet: Sendable, Equatable {
+    /// A share of requests that none of the endpoints is to see.
+    public struct Drop: Sendable, Equatable {
+        public var category: String
+        public var share: FractionalPercent
+
+        public init(category: String, share: FractionalPercent) {
+            self.category = category
+            self.share = share
+        }
+    }
+
     public var localities: [LocalityEndpoints]
     /// `policy.overprovisioning_factor` where given, in percent.
     public var overprovisioningFactor: UInt32?
+    /// A priority's health is its healthy share of endpoints' weights, not of their number.
+    public var weighsPriorityHealth = false
+    public var drops: [Drop] = []
+    /// `endpoint_stale_after`: how long the control plane means it to be good for.
+    public var staleAfter: Duration?
     public var generation: UInt64
 
     public init(

@@ -11,6 +11,8 @@ enum ErrorReply {
     case noEndpoint(String)
     /// The survivors of an outage are given no more. - Parameter retryAfter: in seconds.
     case spillLimited(retryAfter: Int64)
+    /// By the will of the endpoints' owner. - Parameter all: nothing is let by.
+    case dropped(category: String, all: Bool)
     /// One of our own limits.
     case overflow(String)
     case upstreamFailed(TransportFailure, connected: Bool)
@@ -23,7 +25,7 @@ enum ErrorReply {
         switch self {
         case .noRoute: 404
         case .noCluster(_, let status): status
-        case .noEndpoint, .spillLimited, .overflow, .upstreamFailed: 503
+        case .noEndpoint, .spillLimited, .dropped, .overflow, .upstreamFailed: 503
         case .upstreamStatus(let head): head.status
         case .timeout: 504
         case .requestTimeout: 408
@@ -36,6 +38,7 @@ enum ErrorReply {
         case .noCluster: .noClusterFound
         case .noEndpoint: .noHealthyUpstream
         case .overflow, .spillLimited: .upstreamOverflow
+        case .dropped(_, let all): all ? .unconditionalDropOverload : .dropOverload
         case .upstreamFailed(let failure, let connected):
             connected
                 ? (failure.kind == .reset
@@ -54,6 +57,8 @@ enum ErrorReply {
         case .noCluster(let name, _): "cluster_not_found{\(name)}"
         case .noEndpoint(let reason): "no_healthy_upstream{\(reason)}"
         case .spillLimited: "overflow{spill-limited}"
+        case .dropped(let category, let all):
+            (all ? "unconditional_drop_overload" : "drop_overload") + "{\(category)}"
         case .overflow(let what): "overflow{\(what)}"
         case .upstreamFailed(let failure, _):
             "upstream_reset_before_response_started{\(failure.kind.word)}"
@@ -67,6 +72,7 @@ enum ErrorReply {
         switch self {
         case .noRoute, .noCluster, .upstreamStatus: ""
         case .noEndpoint: "no healthy upstream"
+        case .dropped(_, let all): all ? "unconditional drop overload" : "drop overload"
         case .overflow, .spillLimited:
             "upstream connect error or disconnect/reset before headers. reset reason: overflow"
         case .upstreamFailed(let failure, let connected):
@@ -96,7 +102,13 @@ enum ErrorReply {
         }
         var head = MessageHead(status: status)
         if !text.isEmpty { head.append(.contentType, "text/plain") }
-        if case .spillLimited(let seconds) = self { head.append("retry-after", "\(seconds)") }
+        switch self {
+        case .spillLimited(let seconds): head.append("retry-after", "\(seconds)")
+        case .dropped(_, let all):
+            head.append(
+                all ? "x-envoy-unconditional-drop-overload" : "x-envoy-drop-overload", "true")
+        default: break
+        }
         return head
     }
 

@@ -93,6 +93,7 @@ final class ClusterMetrics {
     func perTryTimedOut() { counters.add(.upstreamRqPerTryTimeout) }
     func timedOut() { counters.add(.upstreamRqTimeout) }
     func wasReset() { counters.add(.upstreamRqRxReset) }
+    func dropped() { counters.add(.upstreamRqDropOverload) }
     func overflowed() { counters.add(.upstreamRqPendingOverflow) }
     func connectionsOverflowed() { counters.add(.upstreamCxOverflow) }
 

@@ -30,6 +30,7 @@ public enum ClusterMetric: Int, MetricKind {
     case upstreamRqTimeout, upstreamRqPerTryTimeout, upstreamRqRetry
     case upstreamRqRetrySuccess, upstreamRqRetryOverflow
     case upstreamRqRetryLimitExceeded, upstreamRqRxReset, upstreamRqTxReset
+    case upstreamRqDropOverload
     case membershipTotal, membershipHealthy, membershipDegraded, membershipExcluded
     case lbHealthyPanic, outlierDetectionEjectionsActive, updateSuccess
 

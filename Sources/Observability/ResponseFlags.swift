@@ -27,10 +27,13 @@ public struct ResponseFlags: OptionSet, Sendable, Hashable {
     public static let noClusterFound = Self(rawValue: 1 << 14)
     public static let overloadManager = Self(rawValue: 1 << 15)
     public static let dnsResolutionFailed = Self(rawValue: 1 << 16)
+    public static let dropOverload = Self(rawValue: 1 << 17)
+    public static let downstreamRemoteReset = Self(rawValue: 1 << 18)
+    public static let unconditionalDropOverload = Self(rawValue: 1 << 19)
 
     private static let words: [StaticString] = [
         "UH", "UT", "LR", "UR", "UF", "UC", "UO", "NR", "DC", "URX", "SI", "DPE", "DT", "UPE", "NC",
-        "OM", "DF",
+        "OM", "DF", "DO", "DR", "UDO",
     ]
 
     /// Appends the words with commas between them, or "-" if there is none.

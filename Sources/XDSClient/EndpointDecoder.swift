@@ -7,15 +7,7 @@ extension Decoding {
     {
         noteUnknown(message)
         var result = EndpointSet()
-        if message.policy.hasOverprovisioningFactor {
-            result.overprovisioningFactor = message.policy.overprovisioningFactor.value
-            if result.overprovisioningFactor == 0 {
-                refuse("policy.overprovisioning_factor", expected: "more than 0", got: "0")
-            }
-        }
-        if !message.policy.dropOverloads.isEmpty {
-            remark("policy.drop_overloads", "is ignored: no request is dropped")
-        }
+        within("policy") { $0.endpointPolicy(message.policy, &result) }
         var weights: [UInt32: UInt64] = [:]
         result.localities = each("endpoints", message.endpoints) { at, group in
             at.noteUnknown(group)
@@ -44,6 +36,47 @@ extension Decoding {
                 got: "\(sum) at priority \(priority)")
         }
         return result
+    }
+
+    private mutating func endpointPolicy(
+        _ message: Envoy_Config_Endpoint_V3_ClusterLoadAssignment.Policy,
+        _ result: inout EndpointSet
+    ) {
+        if message.hasOverprovisioningFactor {
+            result.overprovisioningFactor = message.overprovisioningFactor.value
+            if result.overprovisioningFactor == 0 {
+                refuse("overprovisioning_factor", expected: "more than 0", got: "0")
+            }
+        }
+        result.weighsPriorityHealth = message.weightedPriorityHealth
+        result.drops = each("drop_overloads", message.dropOverloads) { at, drop in
+            at.requireWhole(drop)
+            return EndpointSet.Drop(
+                category: drop.category,
+                share: at.within("drop_percentage") { $0.wholeFraction(drop.dropPercentage) })
+        }
+        if message.hasEndpointStaleAfter {
+            result.staleAfter = positive(message.endpointStaleAfter, "endpoint_stale_after")
+            remark(
+                "endpoint_stale_after",
+                "endpoints are kept after it, as long as no control plane gives others")
+        }
+    }
+
+    /// At most all.
+    private mutating func wholeFraction(
+        _ message: Envoy_Type_V3_FractionalPercent
+    ) -> FractionalPercent {
+        let whole: UInt32 =
+            switch message.denominator {
+            case .hundred: 100
+            case .tenThousand: 10_000
+            default: 1_000_000
+            }
+        if message.numerator > whole {
+            refuse("numerator", expected: "at most \(whole)", got: "\(message.numerator)")
+        }
+        return fraction(message)
     }
 
     private mutating func endpoint(_ message: Envoy_Config_Endpoint_V3_LbEndpoint) -> Endpoint? {

@@ -119,6 +119,17 @@ private struct Bench {
         #expect(counts[address(2)] == nil)
     }
 
+    @Test("A priority's health goes by weights where the endpoints say so")
+    func weighedHealth() {
+        let endpoints = [
+            endpoint(1, weight: 9, status: .unhealthy), endpoint(2), endpoint(3, priority: 1),
+        ]
+        let bench = Bench(endpoints)
+        #expect(bench.pick() != nil && bench.balancer.load.healthyLoad == [70, 30])
+        _ = bench.balancer.update(endpoints: endpoints, weighsPriorityHealth: true)
+        #expect(bench.pick() != nil && bench.balancer.load.healthyLoad == [14, 86])
+    }
+
     @Test("Localities share by effective weight")
     func localities() {
         let bench = Bench(

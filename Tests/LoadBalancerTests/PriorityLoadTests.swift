@@ -117,6 +117,23 @@ import Testing
         #expect(PriorityLoad(levels: levels).healthyLoad == [14, 86])
     }
 
+    @Test(
+        "Health by weights: a heavy host out is most of the priority, and panic counts hosts still")
+    func weights() {
+        let level = PriorityLoad.Level(
+            hosts: 10, healthy: 9, weights: .init(hosts: 100, healthy: 10))
+        let whole = PriorityLoad.Level(hosts: 2, healthy: 2, weights: .init(hosts: 2, healthy: 2))
+        #expect(PriorityLoad(levels: [level, whole]).healthyLoad == [14, 86])
+        var byCount = level
+        byCount.weights = nil
+        #expect(PriorityLoad(levels: [byCount, whole]).healthyLoad == [100, 0])
+        let alone = PriorityLoad(levels: [level])
+        #expect(alone.healthyLoad == [100] && !alone.isPanicking)
+        let degraded = PriorityLoad.Level(
+            hosts: 2, healthy: 1, degraded: 1, weights: .init(hosts: 10, healthy: 5, degraded: 5))
+        #expect(PriorityLoad(levels: [degraded]).degradedLoad == [30])
+    }
+
     @Test("No priority panics while another can take the traffic")
     func noPanicWithOthers() {
         let load = PriorityLoad(levels: [

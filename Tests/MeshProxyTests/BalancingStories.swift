@@ -1,3 +1,5 @@
+import EventLoop
+import Glibc
 import HTTPCodec
 import LoadBalancer
 import MeshBase
@@ -94,7 +96,8 @@ import Testing
 
     /// Two servers of version 1, one of version 2, one of neither.
     private func versions(
-        _ mesh: SimulatedMesh, _ rules: LoadBalancing.Subsets, _ routes: [Route]
+        _ mesh: SimulatedMesh, _ rules: LoadBalancing.Subsets, _ routes: [Route],
+        manager: (inout HTTPConnectionManager) -> Void = { _ in }
     ) -> (servers: [ScriptedServer], client: ScriptedClient) {
         let servers = (0..<4).map { mesh.upstream("s\($0)") }
         let cluster = Cluster.of("svc", servers) { cluster in
@@ -105,7 +108,8 @@ import Testing
                 ])
             }
         }
-        return (servers, mesh.client(.http2, mesh.proxy(clusters: [cluster], routes: routes)))
+        let proxy = mesh.proxy(clusters: [cluster], routes: routes, manager: manager)
+        return (servers, mesh.client(.http2, proxy))
     }
 
     @Test(
@@ -136,6 +140,28 @@ import Testing
         #expect(mesh.finish() == [])
     }
 
+    @Test("With fewer keys a subset is found after all, and the access log says so")
+    func fewerKeys() throws {
+        let path = "/tmp/balancing-stories-\(getpid()).log"
+        defer { unlink(path) }
+        let mesh = SimulatedMesh(seed: 19)
+        let rules = LoadBalancing.Subsets([
+            .init(["version"]), .init(["stage", "version"], fallback: .keys(["version"])),
+        ])
+        let route = Route.forward(to: "svc") {
+            $0.subset = ["version": .string("2"), "stage": .string("x")]
+        }
+        let (_, client) = versions(mesh, rules, [route]) {
+            $0.accessLogs = [AccessLogConfig(path: path, format: .text("%ATTEMPTS%"))]
+        }
+        let call = client.get("/")
+        #expect(mesh.run())
+        #expect(call.isAnswered() && call.servedBy == "s2")
+        #expect(mesh.finish() == [])
+        let text = String(decoding: try Files.read(path), as: UTF8.self)
+        #expect(text.contains(" subset-fallback=version:2 ok 200 "), "\(text)")
+    }
+
     @Test("Weighted clusters choose subsets of one cluster, and a retry stays in the one it has")
     func weightedSubsets() {
         let mesh = SimulatedMesh(seed: 16)
@@ -155,6 +181,100 @@ import Testing
         #expect(calls.allSatisfy { $0.isAnswered() })
         let second = calls.count { $0.servedBy == "s2" }
         #expect(abs(second - 150) < 31 && calls.count { $0.servedBy == "s1" } == 200 - second)
+        #expect(mesh.finish() == [])
+    }
+
+    @Test(
+        "Nine of ten local endpoints are unhealthy: 14 and 86 percent, or all to the one that is left",
+        arguments: [(Settings.FailoverMode.spill, [14, 86]), (.strict, [100, 0])])
+    func nineOfTen(mode: Settings.FailoverMode, shares: [Int]) {
+        let mesh = SimulatedMesh(seed: 17)
+        let local = mesh.upstreams("local", count: 10)
+        let remote = (0..<4).map { mesh.remote("remote\($0)", .http2) }
+        let cluster = Cluster.of("svc", local + remote) { cluster in
+            for index in 1..<10 {
+                cluster.endpoints.localities[0].endpoints[index].status = .unhealthy
+            }
+        }
+        var settings = Settings()
+        settings.failoverMode = mode
+        let proxy = mesh.proxy(clusters: [cluster], settings: settings)
+        let client = mesh.client(.http2, proxy)
+        var calls: [Call] = []
+        for _ in 0..<20 {
+            calls += (0..<100).map { _ in client.get("/") }
+            #expect(mesh.run())
+        }
+        #expect(calls.allSatisfy { $0.isAnswered() })
+        let balancer = proxy.cluster().flatMap { proxy.balancer($0) }
+        #expect(balancer?.load.healthyLoad == shares)
+        let stayed = calls.count { $0.servedBy == "local0" }
+        let expected = 20 * shares[0]
+        // Five standard deviations; none where all or nothing goes.
+        #expect(abs(stayed - expected) <= (shares[1] == 0 ? 0 : 78))
+        #expect(local.dropFirst().allSatisfy { $0.requests.isEmpty })
+        let spread = remote.map(\.requests.count)
+        #expect((spread.max() ?? 0) - (spread.min() ?? 0) <= 1)
+        #expect(mesh.finish() == [])
+    }
+
+    @Test(
+        "Endpoints have a share of requests dropped before any of them sees it",
+        arguments: [
+            (UInt32(300_000), "x-envoy-drop-overload"),
+            (1_000_000, "x-envoy-unconditional-drop-overload"),
+        ])
+    func drops(share: UInt32, header: String) {
+        let mesh = SimulatedMesh(seed: 18)
+        let server = mesh.upstream("a", .http2)
+        let proxy = mesh.proxy(
+            clusters: [
+                .of("svc", server) {
+                    $0.endpoints.drops = [
+                        .init(category: "lb", share: FractionalPercent(partsPerMillion: share))
+                    ]
+                }
+            ])
+        let client = mesh.client(.http2, proxy)
+        let calls = (0..<1000).map { _ in client.get("/") }
+        #expect(mesh.run())
+        let dropped = calls.filter { $0.status == 503 }
+        #expect(dropped.allSatisfy { $0.head?.strings(header) == ["true"] })
+        #expect(dropped.allSatisfy { $0.text.hasSuffix("drop overload") })
+        // Five standard deviations.
+        #expect(abs(dropped.count - Int(share) / 1000) <= (share == 1_000_000 ? 0 : 72))
+        #expect(server.requests.count == 1000 - dropped.count)
+
+        proxy.push { $0.clusters[0].endpoints.drops = [] }
+        let later = (0..<50).map { _ in client.get("/") }
+        #expect(mesh.run())
+        #expect(later.allSatisfy { $0.isAnswered() })
+        #expect(mesh.finish() == [])
+    }
+
+    @Test(
+        "Under peak EWMA neither a slow endpoint nor one that fails at once draws traffic",
+        arguments: [true, false])
+    func peakEWMA(isSlow: Bool) {
+        let mesh = SimulatedMesh(seed: 13)
+        let well = (0..<3).map { number in
+            mesh.upstream("well\(number)") { _ in .reply(200, "ok").after(.milliseconds(20)) }
+        }
+        let bad = mesh.upstream("bad") { _ in
+            isSlow ? .reply(200, "ok").after(.milliseconds(400)) : .reply(500, "no")
+        }
+        let proxy = mesh.proxy(
+            clusters: [
+                .of("svc", well + [bad]) { $0.loadBalancing.policy = .peakEWMA(.init()) }
+            ])
+        let client = mesh.client(.http2, proxy)
+        for _ in 0..<60 {
+            _ = client.get("/")
+            #expect(mesh.run())
+        }
+        // One of two that are drawn is always well, so it is asked once, to be known.
+        #expect(bad.requests.count == 1)
+        #expect(well.allSatisfy { $0.requests.count > 10 })
         #expect(mesh.finish() == [])
     }
 

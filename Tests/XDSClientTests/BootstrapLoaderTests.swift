@@ -102,6 +102,32 @@ struct BootstrapLoaderTests {
         }
     }
 
+    @Test("What endpoints say of their balancing, and a share that is more than all")
+    func endpointPolicy() throws {
+        func text(_ policy: String) -> String {
+            "static_resources: {clusters: [{name: a, type: STATIC, connect_timeout: 1s, "
+                + "load_assignment: {cluster_name: a, policy: {\(policy)}}}]}"
+        }
+        let loaded = try load(
+            text(
+                "overprovisioning_factor: 200, weighted_priority_health: true, "
+                    + "endpoint_stale_after: 60s, drop_overloads: "
+                    + "[{category: lb, drop_percentage: {numerator: 5, denominator: HUNDRED}}, "
+                    + "{category: x, drop_percentage: {numerator: 7, denominator: MILLION}}]"))
+        let endpoints = loaded.staticResources.clusters[0].endpoints
+        #expect(endpoints.overprovisioningFactor == 200 && endpoints.weighsPriorityHealth)
+        #expect(endpoints.staleAfter == .seconds(60))
+        #expect(
+            endpoints.drops == [
+                .init(category: "lb", share: FractionalPercent(partsPerMillion: 50_000)),
+                .init(category: "x", share: FractionalPercent(partsPerMillion: 7)),
+            ])
+        #expect(loaded.warnings.contains { $0.contains("policy.endpoint_stale_after: ") })
+        #expect(
+            problems(text("drop_overloads: [{drop_percentage: {numerator: 101}}]")).first?.contains(
+                "policy.drop_overloads[0].drop_percentage.numerator") == true)
+    }
+
     @Test("A listener with a tcp_proxy is read")
     func tcpProxy() throws {
         let bootstrap = try load(listener)

@@ -268,10 +268,33 @@ extension ConfigJSON {
         bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
     }
 
+    private static func endpointPolicy(_ set: EndpointSet) -> JSONValue {
+        let drops = set.drops.map { drop in
+            JSONValue.message(
+                ("category", .string(drop.category)),
+                (
+                    "drop_percentage",
+                    [
+                        "numerator": .number(Int64(drop.share.partsPerMillion)),
+                        "denominator": "MILLION",
+                    ]
+                ))
+        }
+        let policy = JSONValue.message(
+            ("drop_overloads", .array(drops)),
+            (
+                "overprovisioning_factor",
+                set.overprovisioningFactor.map { .number(Int64($0)) } ?? .null
+            ),
+            ("endpoint_stale_after", optional(set.staleAfter)),
+            ("weighted_priority_health", flag(set.weighsPriorityHealth)))
+        return policy
+    }
+
     /// `envoy.config.endpoint.v3.ClusterLoadAssignment`.
     static func loadAssignment(_ name: String, _ set: EndpointSet) -> JSONValue {
         .message(
-            ("cluster_name", .string(name)),
+            ("cluster_name", .string(name)), ("policy", endpointPolicy(set)),
             (
                 "endpoints",
                 .array(

@@ -188,6 +188,10 @@ final class Exchange: UpstreamCaller {
             reply(.noCluster(name, status: forward.action.clusterNotFoundStatus))
             return
         }
+        if let refusal = cluster.drop() {
+            reply(refusal)
+            return
+        }
         self.cluster = cluster
         let admission = admit(to: cluster, forward)
         if admission == .refused { return }

@@ -11,6 +11,7 @@ final class SimulatedService {
     private let retryPolicy: RetryPolicy?
     private let timeout: Duration
     private let subset: SubsetCriteria?
+    private let drops: OverloadDrops?
     private let home: String
     private let balancer: Balancer
     private var random: SeededRandom
@@ -40,6 +41,7 @@ final class SimulatedService {
             configuration: cluster.loadBalancing, paths: paths, settings: bootstrap.settings,
             random: random.split())
         balancer.setLocalCluster(localCluster)
+        drops = OverloadDrops(cluster.endpoints.drops)
         self.random = random
         budget = RetryBudget(cluster.circuitBreakers)
         var marks: Set<Instant> = [.zero, .zero + timeline.length]
@@ -99,7 +101,12 @@ final class SimulatedService {
             head.append(.method, "GET")
             let retry = RetryState(
                 plan: RetryPlan(policy: retryPolicy), head: head, deadline: now + timeout)
-            attempt(SimulatedRequest(began: now, retry: retry), event.service, &queue)
+            let request = SimulatedRequest(began: now, retry: retry)
+            if drops?.drops(&random) != nil {
+                finish(request, .shed)
+            } else {
+                attempt(request, event.service, &queue)
+            }
         case .attempt(let request): attempt(request, event.service, &queue)
         case .ended(let request): ended(request, event.service, &queue)
         }
@@ -228,7 +235,8 @@ final class SimulatedService {
             }
         }
         _ = balancer.update(
-            endpoints: resolved, overprovisioningFactor: cluster.endpoints.overprovisioningFactor)
+            endpoints: resolved, overprovisioningFactor: cluster.endpoints.overprovisioningFactor,
+            weighsPriorityHealth: cluster.endpoints.weighsPriorityHealth)
     }
 
     private func adoptEvacuations() {

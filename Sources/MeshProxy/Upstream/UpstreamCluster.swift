@@ -31,6 +31,9 @@ final class UpstreamCluster {
     private var reportsInWindow = 0
     private static let reportsPerWindow = 50
 
+    /// Almost always `nil`.
+    private var drops: OverloadDrops?
+
     /// The balancing policy's own hash policies, which go before a route's.
     private(set) var hashKey: HashKeyRule?
 
@@ -171,7 +174,8 @@ final class UpstreamCluster {
             endpoints: config.endpoints.resolved(config.happyEyeballs),
             configuration: config.loadBalancing,
             overprovisioningFactor: config.endpoints.overprovisioningFactor,
-            now: set.loop.now)
+            weighsPriorityHealth: config.endpoints.weighsPriorityHealth, now: set.loop.now)
+        drops = OverloadDrops(config.endpoints.drops)
         for host in update.removed {
             pools(of: host)?.drain()
             host.attachment = nil
@@ -323,6 +327,15 @@ final class UpstreamCluster {
         // Our own lack of something says nothing on the endpoint.
         if !detectsOutliers || kind == .exhausted { return }
         observed(host, .localFailure(wasConnected: wasConnected))
+    }
+
+    // MARK: Limits
+
+    /// Whether the endpoints' owner wants this request dropped, and what it is answered then.
+    func drop() -> ErrorReply? {
+        guard let drops, let category = drops.drops(&set.loop.random) else { return nil }
+        metrics.dropped()
+        return .dropped(category: category, all: drops.isTotal)
     }
 
     // MARK: Connections
