@@ -21,6 +21,7 @@ final class ControlLoop {
     private var names: NameWatch?
     private var health: HealthModel
     private var healthTimer: LoopTimer?
+    private var silences = SilenceWatch()
     private var probes: ProbeRunner?
     private var outliers: OutlierWatch?
     /// Priorities that are not whole, as workers told last.
@@ -259,9 +260,24 @@ final class ControlLoop {
             publish(
                 health.failed(
                     cluster: cluster, address, gateway: nil, failure, now: loop.now))
+            if failure.kind.isSilence { fellSilent(address, of: cluster) }
         case .recovered(let cluster, let address):
             publish(health.succeeded(cluster: cluster, address, gateway: nil))
         }
+    }
+
+    /// A first hop keeps silent; when others of its locality do, too, all workers ask the rest.
+    private func fellSilent(_ address: SocketAddress, of cluster: String) {
+        let now = loop.now
+        guard let locality = clusters.locality(of: address, in: cluster),
+            silences.fellSilent(address, in: locality, now: now)
+        else { return }
+        silences.prune(now: now)
+        log.warning(
+            "a locality falls silent, asking all of it",
+            ["locality": SimulationReport.words(locality)])
+        clusters.doubt(locality)
+        for worker in workers { worker(.doubt(locality)) }
     }
 
     /// Outlier detection ejected or returned these.

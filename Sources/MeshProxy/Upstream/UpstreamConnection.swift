@@ -122,9 +122,24 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
 
     /// The path was found dead from elsewhere. This connection may be well, so it is asked, and at once.
     func pathDied() {
-        guard let codec, isHTTP2, !callers.isEmpty, let timeout = pool?.pingTimeout else { return }
+        if !callers.isEmpty { askSoon() }
+    }
+
+    /// Others where the endpoint lives have fallen silent. An idle connection is asked as well, since
+    /// the next request will be sent over it.
+    func placeDoubted() {
+        guard let pool else { return }
+        if isConnected {
+            if loop.now - lastReceived >= pool.doubtPatience { askSoon() }
+        } else if !isLate {
+            timer?.start(at: began + min(pool.connectPatience, pool.connectTimeout))
+        }
+    }
+
+    private func askSoon() {
+        guard let codec, isHTTP2, let patience = pool?.doubtPatience else { return }
         if pingDeadline == nil, hastyPings >= UpstreamConnection.mostHastyPings { return }
-        ping(codec, answerWithin: timeout / 2)
+        ping(codec, answerWithin: patience)
     }
 
     /// Takes no further request and closes when the open ones are done.
@@ -267,6 +282,8 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
     }
 
     private func watchIdleness() {
+        // What was asked is to be answered first.
+        if pingDeadline != nil { return }
         guard let idle = pool?.idleTimeout, idle > .zero else {
             timer?.stop()
             return
@@ -280,8 +297,7 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
             return
         }
         hasNewRequest = true
-        if !callers.isEmpty, pingDeadline != nil { return }
-        pingDeadline = nil
+        if pingDeadline != nil { return }
         timer?.start(at: loop.now + interval)
     }
 
@@ -291,7 +307,7 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
             notConnected(pool)
             return
         }
-        if callers.isEmpty {
+        if callers.isEmpty, pingDeadline == nil {
             close()
             return
         }
@@ -383,10 +399,10 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
         codec = nil
         let open = callers.all()
         callers.removeAll()
+        // That an idle connection ends is no failure, unless nobody is there.
+        let isNoNews = wasConnected && open.isEmpty && failure.kind != .pingTimeout
         // The pool learns first: a retry made by a caller must not find this endpoint unmarked.
-        pool.closed(
-            self, failure: wasConnected && open.isEmpty ? nil : failure,
-            wasConnected: wasConnected)
+        pool.closed(self, failure: isNoNews ? nil : failure, wasConnected: wasConnected)
         for caller in open {
             caller.upstreamReset(
                 UpstreamFailure(transport: failure, unprocessed: false, isOfConnection: true))

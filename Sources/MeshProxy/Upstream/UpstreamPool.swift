@@ -93,7 +93,12 @@ final class UpstreamPool {
     var connectTimeout: Duration { cluster.connectTimeout(of: host) }
     /// How long requests wait for a connection while there are other endpoints.
     var connectPatience: Duration {
-        cluster.set.settings.pingInterval + cluster.set.settings.pingTimeout
+        if cluster.set.doubts(host.locality) { return doubtPatience }
+        return cluster.set.settings.pingInterval + cluster.set.settings.pingTimeout
+    }
+    /// How long a connection has to show that it is there, if it is in doubt.
+    var doubtPatience: Duration {
+        (cluster.config.keepAliveTimeout ?? cluster.set.settings.pingTimeout) / 2
     }
     var idleTimeout: Duration { cluster.config.idleTimeout }
     var maxRequestsPerConnection: Int { cluster.config.maxRequestsPerConnection }
@@ -214,6 +219,11 @@ final class UpstreamPool {
         for connection in inOrder { connection.pathDied() }
         guard connecting == connections.count, cluster.hasAlternative(to: host) else { return }
         failWaiting(TransportFailure(.connectTimeout, detail: "the path was found dead"))
+    }
+
+    /// Others where the endpoint lives have fallen silent.
+    func placeDoubted() {
+        for connection in inOrder { connection.placeDoubted() }
     }
 
     // MARK: Inside
