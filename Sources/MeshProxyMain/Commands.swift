@@ -186,8 +186,13 @@ struct Drill: ParsableCommand {
     @Option(help: "The cluster whose nearest endpoints are to fail.")
     var cluster: String
 
-    @Option(help: "refuse, blackhole, slow, 5xx or empty.")
+    @Option(help: "refuse, blackhole, slow, 5xx, empty, cp-down or cp-wrong.")
     var fault = "refuse"
+
+    @Option(
+        help: "With cp-down and cp-wrong: the control plane, by its cluster; else the one in force."
+    )
+    var controlPlane: String?
 
     @Option(help: "How many attempts in a hundred meet it.")
     var percent = 100
@@ -207,6 +212,7 @@ struct Drill: ParsableCommand {
         }
         var options = DrillOptions(cluster: cluster)
         options.fault = fault
+        options.controlPlane = controlPlane
         options.percent = percent
         options.seconds = seconds
         options.delayMilliseconds = delayMs

@@ -101,6 +101,7 @@ final class ControlLoop {
             publish()
         }
         discovery = client
+        client.changed = { [unowned self] in followDrill() }
         client.start()
     }
 
@@ -336,9 +337,17 @@ final class ControlLoop {
             "drill begins",
             [
                 "cluster": drill.cluster, "fault": drill.fault.rawValue,
+                "control_plane": drill.plane,
                 "percent": "\(drill.percent)", "for": "\(drill.ends - drill.began)",
             ])
         for worker in workers { worker(.drill(drill)) }
+        discovery?.adopt(drill)
+    }
+
+    private func followDrill() {
+        guard let plane = drill?.drill.plane, !plane.isEmpty, let discovery else { return }
+        let isComplete = discovery.statuses.contains { $0.name == plane && $0.phase == .complete }
+        drill?.followed(inForce: discovery.inForce, isComplete: isComplete, now: loop.now)
     }
 
     func stopDrill(_ reason: String) {
@@ -349,6 +358,7 @@ final class ControlLoop {
     private func revertDrill() {
         log.warning("drill ends early", ["reason": drill?.reason ?? ""])
         for worker in workers { worker(.drill(nil)) }
+        discovery?.adopt(nil)
     }
 
     private func forgetHealth(of snapshot: Snapshot) {
