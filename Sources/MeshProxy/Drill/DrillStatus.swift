@@ -126,14 +126,17 @@ struct DrillStatus: Equatable {
         } else {
             lines.append("  ended by itself after \(words(elapsed))")
         }
-        if requests == 0 {
-            lines.append("  no request came, so it shows nothing")
-            return lines.map { $0 + "\n" }.joined()
-        }
         let failures = failed == 0 ? "none failed" : "\(failed) failed"
-        lines.append("  \(counted(requests, "request")): \(failures)")
-        lines += plane.isEmpty ? endpointLines : planeLines
-        lines.append(isPassed ? "  passed" : "  not passed")
+        lines.append(
+            requests == 0
+                ? "  no request came, so it shows nothing"
+                : "  \(counted(requests, "request")): \(failures)")
+        if !plane.isEmpty {
+            lines += planeLines
+        } else if requests > 0 {
+            lines += endpointLines
+        }
+        if requests > 0 { lines.append(isPassed ? "  passed" : "  not passed") }
         return lines.map { $0 + "\n" }.joined()
     }
 

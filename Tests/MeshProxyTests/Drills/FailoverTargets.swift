@@ -14,7 +14,7 @@ import Testing
 
     @Test("All local pods refuse: no idempotent request fails, and all have moved within 200 ms")
     func refused() {
-        Seeds.each(40) { seed in
+        Seeds.each(20) { seed in
             let run = TargetRun(seed: seed)
             run.load.run(for: .milliseconds(200))
             let fault = run.mesh.network.now
@@ -29,7 +29,7 @@ import Testing
 
     @Test("All local pods answer 503: all have moved within 500 ms, and Istio's retries hide it")
     func serverErrors() {
-        Seeds.each(40) { seed in
+        Seeds.each(20) { seed in
             let run = TargetRun(seed: seed, retry: .ofIstio) {
                 $0.outlierDetection = OutlierDetection(maxEjectionPercent: 100)
                 $0.circuitBreakers.retryBudgetMinimum = 100
@@ -49,7 +49,7 @@ import Testing
 
     @Test("One of two gateways is a black hole: nothing fails, and nothing waits for 2.5 s")
     func gatewayBlackHole() {
-        Seeds.each(40) { seed in
+        Seeds.each(20) { seed in
             let run = TargetRun(seed: seed)
             for pod in run.local { pod.kill() }
             run.load.run(for: .milliseconds(200))
@@ -67,7 +67,7 @@ import Testing
     /// Envoy: each cluster ejects the gateway for itself, after five requests that hung for their time-out.
     @Test("A gateway with 100 services behind it is a black hole: one event moves all within 2.6 s")
     func gatewayOfHundred() {
-        Seeds.each(10) { seed in
+        Seeds.each(5) { seed in
             let run = ManyServices(seed: seed) { mesh, _ in [mesh.upstream("near", .http2)] }
             let near = run.mesh.servers[0]
             var problems = run.blackHole(near.host, movedWithin: .milliseconds(2600))
@@ -85,7 +85,7 @@ import Testing
     /// Envoy: the same for each pod; Istio's 10 % of three endpoints let none be ejected.
     @Test("A cluster of 100 services is a black hole: one event finds all, who move within 2.6 s")
     func clusterBlackHole() {
-        Seeds.each(10) { seed in
+        Seeds.each(5) { seed in
             let run = ManyServices(seed: seed) { mesh, count in
                 mesh.upstreams("east", count: count)
             }
@@ -128,7 +128,7 @@ import Testing
     @Test(
         "The local pods come back: nothing fails, the ramp has its steps, and no share falls again")
     func comesBack() {
-        Seeds.each(10) { seed in
+        Seeds.each(5) { seed in
             let run = TargetRun(seed: seed)
             run.load.run(for: .milliseconds(200))
             for pod in run.local { pod.kill() }
@@ -148,7 +148,7 @@ import Testing
     /// number.
     @Test("Nine of ten pods are unhealthy: shares are exact, by Envoy's formula and in strict mode")
     func mostUnhealthy() {
-        Seeds.each(40) { seed in
+        Seeds.each(20) { seed in
             var random = SeededRandom(seed: seed)
             let tens = 1 + random.below(3)
             let isStrict = random.below(2) == 0
