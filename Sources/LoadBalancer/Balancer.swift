@@ -4,9 +4,9 @@ public import MeshConfig
 /// One cluster in one worker: who may be chosen, and who is.
 ///
 /// **Three questions, in this order.** *Which priority?* `PriorityLoad`, Envoy's formulas. *Which
-/// locality in it?* Weighted turns on effective weights, where the cluster asks for that. *Which host?*
-/// The policy. Candidates and shares are worked out again only when endpoints, verdicts or suspicions
-/// change, so a pick between two changes is a draw and a turn, and allocates nothing.
+/// locality in it?* Weighted turns on effective weights, or `ZoneRouting`, where the cluster asks for
+/// that. *Which host?* The policy. `HostSelection` has the answers ready: they are worked out again only
+/// when endpoints, verdicts or suspicions change.
 ///
 /// **Suspects** (`Suspicion`, of the host or of its path) count as unhealthy in the formulas: when all
 /// local hosts refuse, all load goes to the next priority at once. After its hold a suspect is given
@@ -35,24 +35,24 @@ public final class Balancer {
     /// Whether a pick's key matters.
     public private(set) var usesKeys: Bool
     private var watchesLatency: Bool
-    public private(set) var hosts: [Host] = []
+    public var hosts: [Host] { whole.hosts }
     public let paths: PathHealth
     private let settings: Settings
     private var random: SeededRandom
 
-    /// Hosts by priority.
-    private var levels: [[Host]] = []
-    /// For each priority one tier of each `TierKind`.
-    private var tiers: [Tier] = []
-    /// How traffic is shared between priorities now.
-    public private(set) var load = PriorityLoad(levels: [])
-    private var overprovisioningFactor: UInt32
+    private(set) var whole = HostSelection([])
+    private var rules: HostSelection.Rules
+    /// `nil` for clusters without, which pay nothing for them.
+    private var subsets: SubsetTable?
+    private var subsetRules: HostSelection.Rules
+    /// Counts how often things were worked out; a subset that is behind is worked out when it is used.
+    private var generation: UInt64 = 0
+    /// For `HostOverride`, from the first request with one to the next change of hosts.
+    var addressBook: [SocketAddress: Host]?
     private var needsRebuild = true
     private var seenPaths = 0
-    /// When the next hold ends.
-    private var nextTrial = Instant.distantFuture
-    /// Suspects that may be tried, or are.
-    private var trials: [Host] = []
+    /// When something changes by itself.
+    private var nextChange = Instant.distantFuture
     /// Hosts in their slow start, and when their factors are to be worked out again.
     private var starting: [Host] = []
     private var nextStep = Instant.distantFuture
@@ -65,24 +65,8 @@ public final class Balancer {
     /// Told of priorities that go and come back, from inside `pick`.
     public var failbackChanged: (FailbackRamp.Change) -> Void = { _ in }
 
-    private enum TierKind: Int, CaseIterable {
-        case healthy, degraded
-        /// What panic chooses from.
-        case all
-    }
-    /// The hosts of a priority that are alike in health.
-    private struct Tier {
-        var groups: [Group] = []
-        /// Whose turn it is, and the weights that say so; empty with one group.
-        var turns = DeadlineHeap([])
-        var weights: [Double] = []
-
-        var isEmpty: Bool { groups.isEmpty }
-    }
-    private struct Group {
-        var candidates: [Candidate]
-        var policy: any Policy
-    }
+    /// How traffic is shared between priorities now.
+    public var load: PriorityLoad { whole.load }
 
     public init(
         configuration: LoadBalancing, paths: PathHealth, settings: Settings = Settings(),
@@ -96,7 +80,11 @@ public final class Balancer {
         self.random = random
         failback = FailbackRamp(settings.failback)
         spill = SpillLimiter(settings.spill)
-        overprovisioningFactor = configuration.overprovisioningFactor
+        rules = HostSelection.Rules(
+            configuration: configuration,
+            overprovisioningFactor: configuration.overprovisioningFactor,
+            isStrict: settings.failoverMode == .strict, home: settings.locality)
+        subsetRules = rules
     }
 
     // MARK: What changes
@@ -111,7 +99,8 @@ public final class Balancer {
             usesKeys = configuration.policy.usesKeys
             watchesLatency = configuration.policy.watchesLatency
         }
-        self.overprovisioningFactor =
+        rules.configuration = self.configuration
+        rules.overprovisioningFactor =
             overprovisioningFactor ?? self.configuration.overprovisioningFactor
         struct Key: Hashable {
             var address: SocketAddress
@@ -127,17 +116,20 @@ public final class Balancer {
             let key = Key(address: resolved.address, hostname: resolved.endpoint.hostname)
             // Of two with one key the first counts, as in Envoy.
             guard seen.insert(key).inserted else { continue }
-            let path = paths.path(to: resolved.gateway ?? resolved.address)
+            let ways = resolved.addresses.map(paths.path)
+            let path = ways.first ?? paths.path(to: resolved.gateway ?? resolved.address)
             let host: Host
             if let old = known.removeValue(forKey: key) {
                 host = old
                 host.endpoint = resolved.endpoint
-                host.path = path
+                if !ways.contains(where: { $0 === host.path }) { host.path = path }
             } else {
                 host = Host(resolved, path: path)
                 update.added.append(host)
                 startSlowly(host, now)
             }
+            host.paths = ways
+            host.isDirect = resolved.gateway == nil
             host.priority = max(0, resolved.priority)
             host.locality = resolved.locality
             host.localityWeight = resolved.localityWeight
@@ -148,7 +140,9 @@ public final class Balancer {
             host.isRemoved = true
             update.removed.append(host)
         }
-        hosts = kept
+        whole = HostSelection(kept)
+        subsets = self.configuration.subsets.map { SubsetTable($0, kept) }
+        addressBook = nil
         needsRebuild = true
         if hidden > 0 { _ = hideBest(percent: hidden) }
         return update
@@ -197,11 +191,14 @@ public final class Balancer {
 
     /// Takes in that a connection or request to this host failed in its transport. `release` calls it
     /// for requests; the pool calls it for connections that failed with no request on them.
-    public func suspect(_ host: Host, _ failure: TransportFailure, now: Instant) {
+    /// - Parameter address: the connection's own, of a host with several.
+    public func suspect(
+        _ host: Host, _ failure: TransportFailure, over address: SocketAddress? = nil, now: Instant
+    ) {
         let kind = failure.kind
         if failure.layer == .path || (host.isDirect && kind.concernsFirstHop) {
             host.suspicion.tryAbandoned()
-            paths.failed(host.path, kind, now: now)
+            paths.failed(address.map(paths.path) ?? host.path, kind, now: now)
             return
         }
         if host.suspicion.failed(
@@ -276,10 +273,35 @@ public final class Balancer {
         }
     }
 
-    /// Whether a retry of what was meant for this host would find another that is well.
+    /// This way to a host was connected sooner than another.
+    public func prefer(_ address: SocketAddress, for host: Host) {
+        if let path = host.paths.first(where: { $0.address == address }) { host.path = path }
+    }
+
+    /// A host that is well, as a retry of what was meant for this one would find it, over another
+    /// first hop. Who waits is not known here, so in a cluster with subsets there is none.
+    public func alternative(to host: Host, now: Instant) -> Host? {
+        if subsets != nil { return nil }
+        let other = elsewhere(PickContext(now: now, attempted: [host]), in: whole)
+        return other?.path === host.path ? nil : other
+    }
+
+    /// Whether a retry of what was meant for this host would find another that is well, in each subset
+    /// that it may have been chosen from.
     public func hasAlternative(to host: Host) -> Bool {
-        hosts.contains {
-            $0 !== host && ($0.standing == .healthy || $0.standing == .degraded)
+        func hasOther(_ hosts: [Host]) -> Bool {
+            hosts.contains {
+                $0 !== host && ($0.standing == .healthy || $0.standing == .degraded)
+            }
+        }
+        return subsets?.hasAnother(than: host, where: hasOther) ?? hasOther(hosts)
+    }
+
+    /// Whether a healthy host lies in another zone or region than all of these, which failed.
+    public func canLeaveDomain(of failed: [Host]) -> Bool {
+        hosts.contains { host in
+            host.standing == .healthy
+                && failed.allSatisfy { Balancer.distance($0, host) >= 2 }
         }
     }
 
@@ -313,51 +335,122 @@ public final class Balancer {
         needsRebuild = true
     }
 
+    /// Takes the members of our own cluster, which zone-aware routing looks at; `nil`: there is none.
+    public func setLocalCluster(_ members: LocalCluster?) {
+        rules.localCluster = members
+        if case .zoneAware = configuration.localityMode { needsRebuild = true }
+    }
+
+    /// What zone-aware routing does here, in words; `nil` where localities are weighed, or keys decide.
+    public func zoneWords(now: Instant) -> String? {
+        if isStale(now) { rebuild(now) }
+        return whole.zones?.words
+    }
+
+    /// The subsets that routes can name, each with the number of its hosts.
+    public var subsetWords: [String] {
+        guard let subsets else { return [] }
+        return subsets.named.map { "\($0.name) \($0.hosts.count)" }
+            + (subsets.duplicates > 0 ? ["left out as duplicates \(subsets.duplicates)"] : [])
+    }
+
     // MARK: Picking
 
     /// Chooses a host and counts a request on it; give it back with `release`.
     public func pick(_ request: PickContext) -> PickResult {
-        if needsRebuild || seenPaths != paths.version || request.now >= nextTrial {
-            rebuild(request.now)
-        }
+        if isStale(request.now) { rebuild(request.now) }
         if request.now >= nextStep { stepStarts(request.now) }
-        if hosts.isEmpty { return .none(.noEndpoints) }
-        if !request.attempted.isEmpty, let host = elsewhere(request) {
-            return take(host, .elsewhere, now: request.now)
+        if let override = request.override, !hosts.isEmpty,
+            let result = pick(override, now: request.now)
+        {
+            return result
         }
-        if load.isEmpty, !load.isPanicking { return lastResort(request) }
+        if let subsets { return pick(request, from: subsets) }
+        return pick(request, in: whole)
+    }
+
+    private func pick(_ request: PickContext, from subsets: SubsetTable) -> PickResult {
+        var refusal = NoHost.noSubset
+        for step in subsets.steps(for: request.subset) where !step.selection.hosts.isEmpty {
+            workOut(step.selection, request.now)
+            switch pick(request, in: step.selection) {
+            case .host(var pick):
+                pick.step = step
+                return .host(pick)
+            case .none(.spillLimited): return .none(.spillLimited)
+            case .none(let why): refusal = why
+            }
+        }
+        return .none(refusal)
+    }
+
+    private func pick(_ request: PickContext, in selection: HostSelection) -> PickResult {
+        if selection.hosts.isEmpty { return .none(.noEndpoints) }
+        if selection.isSingle { return takeSingle(selection.hosts[0], request.now) }
+        if !request.attempted.isEmpty, let host = elsewhere(request, in: selection) {
+            return take(host, .elsewhere, in: selection, now: request.now)
+        }
+        let load = selection.load
+        if load.isEmpty, !load.isPanicking { return lastResort(request, in: selection) }
         // Of a key the same remainder decides the priority as in Envoy.
         let key = usesKeys ? request.key ?? random.next() : nil
         let (priority, isDegraded) = load.choose(key ?? random.next())
-        if request.attempted.isEmpty, !trials.isEmpty,
-            let host = trials.first(where: { $0.priority <= priority && $0.mayTry(request.now) })
+        if request.attempted.isEmpty, !selection.trials.isEmpty,
+            let host = selection.trials.first(where: {
+                $0.priority <= priority && $0.mayTry(request.now)
+            })
         {
-            return take(host, .trial, now: request.now)
+            return take(host, .trial, in: selection, now: request.now)
         }
-        if load.isPanicking {
-            guard let host = choose(.all, priority, key) else {
-                return lastResort(request)
-            }
-            return take(host, .panic, now: request.now)
+        if load.isPanicking, failsOnPanic {
+            return lastResort(request, in: selection, .failsOnPanic)
         }
-        if isDegraded {
-            guard let host = choose(.degraded, priority, key) else {
-                return lastResort(request)
-            }
-            return take(host, .degraded, now: request.now)
+        let health: HostSelection.Health =
+            load.isPanicking ? .all : isDegraded ? .degraded : .healthy
+        guard let choice = selection.choose(health, priority, key, &random) else {
+            let isRefused = selection.zones?.plan == .refused
+            return lastResort(request, in: selection, isRefused ? .failsOnPanic : nil)
         }
-        guard let host = choose(.healthy, priority, key) else {
-            return lastResort(request)
-        }
-        return take(host, .healthy, now: request.now)
+        return take(
+            choice.host, Pick.Reason(health), zone: choice.zone, in: selection, now: request.now)
     }
 
-    private func take(_ chosen: Host, _ reason: Pick.Reason, now: Instant) -> PickResult {
+    private func takeSingle(_ host: Host, _ now: Instant) -> PickResult {
+        let reason: Pick.Reason
+        switch host.standing {
+        case .healthy: reason = .healthy
+        case .degraded: reason = .degraded
+        case .suspect: reason = host.mayTry(now) ? .trial : .lastResort
+        case .draining, .ejected, .unhealthy: reason = .panic
+        }
+        return take(host, reason, in: nil, now: now)
+    }
+
+    private var failsOnPanic: Bool {
+        if case .zoneAware(let rule) = configuration.localityMode {
+            rule.failsOnPanic
+        } else {
+            false
+        }
+    }
+
+    private func isStale(_ now: Instant) -> Bool {
+        needsRebuild || seenPaths != paths.version || now >= nextChange
+    }
+
+    /// - Parameter selection: where another is looked for when an evacuation turns the request away;
+    ///   `nil`: nowhere.
+    func take(
+        _ chosen: Host, _ reason: Pick.Reason, zone: ZoneRouting.Choice? = nil,
+        in selection: HostSelection?, now: Instant
+    ) -> PickResult {
         var host = chosen
-        if host.evacuated > 0, reason != .trial, reason != .lastResort,
-            let other = placeInstead(of: host)
+        var zone = zone
+        if host.evacuated > 0, reason != .trial, reason != .lastResort, let selection,
+            let other = placeInstead(of: host, in: selection)
         {
             host = other
+            zone = nil
         }
         if spill?.admits(host, now: now) == false { return .none(.spillLimited) }
         host.activeRequests += 1
@@ -365,35 +458,16 @@ public final class Balancer {
             if host.suspicion.isSuspected { host.suspicion.tryBegan() }
             if host.path.suspicion.isSuspected { host.path.suspicion.tryBegan() }
         }
-        return .host(Pick(host: host, reason: reason))
-    }
-
-    private func choose(_ kind: TierKind, _ priority: Int, _ key: UInt64?) -> Host? {
-        let tier = priority * TierKind.allCases.count + kind.rawValue
-        guard tier < tiers.count, !tiers[tier].isEmpty else { return nil }
-        var index = 0
-        if !tiers[tier].turns.isEmpty {
-            let (deadline, due) = tiers[tier].turns.first
-            tiers[tier].turns.postponeFirst(to: deadline + 1 / tiers[tier].weights[due])
-            index = due
-        }
-        return Balancer.choose(in: &tiers[tier].groups[index], key, &random)
-    }
-
-    private static func choose(
-        in group: inout Group, _ key: UInt64?, _ random: inout SeededRandom
-    ) -> Host {
-        let index = group.policy.choose(among: group.candidates, key: key, random: &random)
-        return group.candidates[index].host
+        return .host(Pick(host: host, reason: reason, zone: zone))
     }
 
     /// For a retry: a host that is well, was not tried, and lies as far as can be from those that were.
     /// Of equally far ones the best priority, and there by weight.
-    private func elsewhere(_ request: PickContext) -> Host? {
+    private func elsewhere(_ request: PickContext, in selection: HostSelection) -> Host? {
         var best: Host?
         var bestRank = (distance: 0, health: 0, priority: 0)
         var weights: UInt64 = 0
-        for host in hosts {
+        for host in selection.hosts {
             let standing = host.standing
             guard standing == .healthy || standing == .degraded,
                 !request.attempted.contains(where: { $0 === host })
@@ -423,11 +497,11 @@ public final class Balancer {
     }
 
     /// Another host for a request that an evacuation turns away; `nil` when it may stay.
-    private func placeInstead(of host: Host) -> Host? {
+    private func placeInstead(of host: Host, in selection: HostSelection) -> Host? {
         if random.below(100) >= host.evacuated { return nil }
         var best: Host?
         var weights: UInt64 = 0
-        for other in hosts where other.evacuated == 0 && other.standing == .healthy {
+        for other in selection.hosts where other.evacuated == 0 && other.standing == .healthy {
             if let priority = best?.priority, other.priority > priority { continue }
             if other.priority < best?.priority ?? .max { weights = 0 }
             weights += UInt64(other.weight)
@@ -449,7 +523,7 @@ public final class Balancer {
             }
         }
         for (_, evacuation) in evacuations {
-            nextTrial = min(nextTrial, evacuation.nextDeadline(after: now))
+            nextChange = min(nextChange, evacuation.nextDeadline(after: now))
         }
         let hasOthers = hosts.contains {
             $0.evacuated == 0 && ($0.standing == .healthy || $0.standing == .degraded)
@@ -457,10 +531,13 @@ public final class Balancer {
         if !hasOthers { for host in hosts { host.evacuated = 0 } }
     }
 
-    private func lastResort(_ request: PickContext) -> PickResult {
+    /// - Parameter refusal: what is said when not even a suspect is left.
+    private func lastResort(
+        _ request: PickContext, in selection: HostSelection, _ refusal: NoHost? = nil
+    ) -> PickResult {
         var best: Host?
         var isBestFresh = false
-        for host in hosts where host.standing == .suspect {
+        for host in selection.hosts where host.standing == .suspect {
             let isFresh = !request.attempted.contains { $0 === host }
             if let best, isBestFresh, !isFresh || best.holdEnds <= host.holdEnds { continue }
             if let best, isBestFresh == isFresh, best.holdEnds <= host.holdEnds { continue }
@@ -468,13 +545,12 @@ public final class Balancer {
             isBestFresh = isFresh
         }
         if let best, isBestFresh || request.attempted.isEmpty {
-            return take(best, .lastResort, now: request.now)
+            return take(best, .lastResort, in: selection, now: request.now)
         }
-        return .none(whyNone())
+        return .none(refusal ?? Balancer.whyNone(selection.hosts.map(\.standing)))
     }
 
-    private func whyNone() -> NoHost {
-        let standings = hosts.map(\.standing)
+    private static func whyNone(_ standings: [Host.Standing]) -> NoHost {
         if standings.contains(.suspect) { return .allSuspect }
         if standings.allSatisfy({ $0 == .draining }) { return .allDraining }
         if standings.contains(.ejected) { return .allEjected }
@@ -486,126 +562,45 @@ public final class Balancer {
     private func rebuild(_ now: Instant) {
         needsRebuild = false
         seenPaths = paths.version
-        nextTrial = .distantFuture
-        trials.removeAll(keepingCapacity: true)
+        nextChange = .distantFuture
+        for host in hosts { host.choosePath() }
         if !evacuations.isEmpty { evacuate(now) }
-        levels = Array(repeating: [], count: (hosts.map(\.priority).max() ?? -1) + 1)
-        tiers = Array(repeating: Tier(), count: levels.count * TierKind.allCases.count)
-        for host in hosts where !host.isHidden {
-            levels[host.priority].append(host)
-            guard host.standing == .suspect, host.verdict == .healthy, !host.path.isEjected else {
-                continue
-            }
-            let ends = host.holdEnds
-            if ends > now {
-                nextTrial = min(nextTrial, ends)
-            } else {
-                trials.append(host)
-            }
-        }
-        var shares: [PriorityLoad.Level] = []
-        for index in levels.indices {
-            let all = levels[index]
-            let base = index * TierKind.allCases.count
-            let healthy = all.filter { $0.standing == .healthy }
-            let degraded = all.filter { $0.standing == .degraded }
-            shares.append(
-                PriorityLoad.Level(
-                    hosts: all.count, healthy: healthy.count, degraded: degraded.count))
-            tiers[base + TierKind.healthy.rawValue] = tier(of: healthy, in: all)
-            tiers[base + TierKind.degraded.rawValue] = tier(of: degraded, in: all)
-        }
-        load = formula(shares)
-        returnGradually(shares, now)
-        if load.isPanicking {
-            for index in levels.indices {
-                let usable = levels[index].filter {
-                    !$0.isSuspect && $0.standing != .draining
-                }
-                tiers[index * TierKind.allCases.count + TierKind.all.rawValue] = tier(
-                    of: usable, in: usable, weighted: false)
-            }
+        whole.rebuild(
+            rules, levelCount: (hosts.map(\.priority).max() ?? -1) + 1, now: now, &random)
+        nextChange = min(nextChange, whole.nextTrial)
+        returnGradually(now)
+        generation += 1
+        guard let rule = configuration.subsets else { return }
+        subsetRules = rules
+        // Without weights Envoy falls back to its default way with localities.
+        if configuration.localityMode == .weighted, rule.localityWeights == .ignored {
+            subsetRules.configuration.localityMode = .zoneAware(.init())
         }
     }
 
-    private func formula(_ levels: [PriorityLoad.Level]) -> PriorityLoad {
-        PriorityLoad(
-            levels: levels, overprovisioningFactor: overprovisioningFactor,
-            panicThreshold: configuration.panicThreshold,
-            strict: settings.failoverMode == .strict)
+    /// Works a subset out, unless nothing has changed since it was.
+    private func workOut(_ subset: HostSelection, _ now: Instant) {
+        if subset.generation == generation { return }
+        subset.generation = generation
+        subset.rebuild(subsetRules, levelCount: whole.levels.count, now: now, &random)
+        guard failback.isActive else { return }
+        subset.load = failback.ramped(subset.load, subset.shares, by: subsetRules.load)
     }
 
     /// What is laid over the formulas: `FailbackRamp`, `SpillLimiter`.
-    private func returnGradually(_ levels: [PriorityLoad.Level], _ now: Instant) {
+    private func returnGradually(_ now: Instant) {
+        let (shares, load) = (whole.shares, whole.load)
         let changes = failback.advance(
-            // What an evacuation takes away comes back at its own pace.
-            usable: levels.indices.map { index in
-                levels[index].healthy + levels[index].degraded > 0
-                    || self.levels[index].contains { $0.evacuated > 0 }
+            // What an evacuation takes away comes back at its own pace, and a doubt is no outage.
+            usable: shares.indices.map { index in
+                shares[index].healthy + shares[index].degraded > 0
+                    || whole.levels[index].contains { $0.evacuated > 0 || $0.isOnlyDoubted }
             },
-            load: levels.indices.map { load.healthyLoad[$0] + load.degradedLoad[$0] }, now: now)
-        if failback.isActive { load = failback.ramped(load, levels, by: formula) }
-        nextTrial = min(nextTrial, failback.nextDeadline)
+            load: shares.indices.map { load.healthyLoad[$0] + load.degradedLoad[$0] }, now: now)
+        if failback.isActive { whole.load = failback.ramped(load, shares, by: rules.load) }
+        nextChange = min(nextChange, failback.nextDeadline)
         for change in changes { failbackChanged(change) }
-        spill?.rebuilt(hosts, load, now: now)
-    }
-
-    private func tier(of eligible: [Host], in all: [Host], weighted: Bool = true) -> Tier {
-        if eligible.isEmpty { return Tier() }
-        if configuration.policy.usesKeys { return Tier(groups: [hashed(eligible, in: all)]) }
-        guard configuration.localityMode == .weighted, weighted else {
-            return Tier(groups: [group(eligible)])
-        }
-        var localities: [Locality] = []
-        for host in eligible where !localities.contains(host.locality) {
-            localities.append(host.locality)
-        }
-        var result = Tier()
-        var deadlines: [(deadline: Double, index: Int)] = []
-        for locality in localities {
-            let members = eligible.filter { $0.locality == locality }
-            let weight = effectiveLocalityWeight(
-                members[0].localityWeight ?? 0, available: members.count,
-                of: all.reduce(0) { $0 + ($1.locality == locality ? 1 : 0) },
-                overprovisioningFactor: overprovisioningFactor,
-                strict: settings.failoverMode == .strict)
-            if weight <= 0 { continue }
-            deadlines.append((random.unit() / weight, result.groups.count))
-            result.weights.append(weight)
-            result.groups.append(group(members))
-        }
-        // Where no locality has a weight there is nothing to weigh by.
-        if result.groups.isEmpty { return Tier(groups: [group(eligible)]) }
-        if result.groups.count > 1 { result.turns = DeadlineHeap(deadlines) }
-        return result
-    }
-
-    /// One table holds all localities, each with its share: as in Envoy not scaled by how much of it
-    /// is available.
-    private func hashed(_ eligible: [Host], in all: [Host]) -> Group {
-        guard configuration.localityMode == .weighted else { return group(eligible) }
-        var sum: UInt64 = 0
-        var seen: Set<Locality> = []
-        for host in all where seen.insert(host.locality).inserted {
-            sum += UInt64(host.localityWeight ?? 0)
-        }
-        let sorted = seen.sorted(by: <)
-        let candidates = sorted.flatMap { locality in
-            eligible.filter { $0.locality == locality }
-                .map { Candidate(host: $0, weight: $0.weight) }
-        }
-        return Group(
-            candidates: candidates,
-            policy: makePolicy(
-                configuration.policy, candidates, localityWeightSum: sum, &random))
-    }
-
-    private func group(_ hosts: [Host]) -> Group {
-        let candidates = hosts.map { Candidate(host: $0, weight: $0.weight) }
-        return Group(
-            candidates: candidates,
-            policy: makePolicy(
-                configuration.policy, candidates, home: settings.locality, &random))
+        spill?.rebuilt(hosts, whole.load, now: now)
     }
 
     // MARK: Looking
@@ -615,18 +610,9 @@ public final class Balancer {
         for host in hosts {
             precondition(host.activeRequests >= 0 && !host.isRemoved && host.priority >= 0)
         }
-        let shown = hosts.count { !$0.isHidden }
-        precondition(needsRebuild || levels.reduce(0) { $0 + $1.count } == shown)
-        if !needsRebuild, shown > 0 {
-            precondition((load.healthyLoad + load.degradedLoad).reduce(0, +) == 100)
-        }
-        guard !needsRebuild, seenPaths == paths.version else { return }
-        for priority in levels.indices {
-            let tier = tiers[priority * TierKind.allCases.count + TierKind.healthy.rawValue]
-            for group in tier.groups {
-                precondition(group.candidates.allSatisfy { $0.host.standing == .healthy })
-            }
-        }
+        if needsRebuild { return }
+        whole.checkInvariants()
+        if seenPaths == paths.version { whole.checkHealth() }
     }
 }
 
@@ -637,17 +623,26 @@ public struct PickContext {
     public var key: UInt64?
     /// Hosts that this request was sent to already; not empty makes it a retry.
     public var attempted: [Host]
+    /// What goes before the policy.
+    public var override: HostOverride?
+    /// What the route wants of an endpoint's metadata, for clusters with subsets.
+    public var subset: SubsetCriteria?
 
-    public init(now: Instant, key: UInt64? = nil, attempted: [Host] = []) {
+    public init(
+        now: Instant, key: UInt64? = nil, attempted: [Host] = [], override: HostOverride? = nil,
+        subset: SubsetCriteria? = nil
+    ) {
         self.now = now
         self.key = key
         self.attempted = attempted
+        self.override = override
+        self.subset = subset
     }
 }
 
 public struct Pick {
     /// What made this host a candidate.
-    public enum Reason: Equatable, Sendable {
+    public enum Reason: String, Sendable {
         case healthy, degraded
         /// Too few are healthy in all priorities, so health is disregarded.
         case panic
@@ -656,11 +651,33 @@ public struct Pick {
         /// A suspect whose hold is over: this request finds out.
         case trial
         /// A suspect, because there is nothing else.
-        case lastResort
+        case lastResort = "last-resort"
+        /// The request may have no other.
+        case override
     }
 
     public let host: Host
     public let reason: Reason
+    /// What zone-aware routing made of it; `nil` where it had no say.
+    public let zone: ZoneRouting.Choice?
+    /// Which subset it came from; `nil` in a cluster without.
+    fileprivate(set) var step: SubsetTable.Step?
+
+    /// What was decided besides health, in the access log's words; `nil`: nothing was.
+    public var decision: String? {
+        guard let step else { return zone?.rawValue }
+        return zone.map { "\(step.words) \($0.rawValue)" } ?? step.words
+    }
+}
+
+extension Pick.Reason {
+    init(_ health: HostSelection.Health) {
+        switch health {
+        case .healthy: self = .healthy
+        case .degraded: self = .degraded
+        case .all: self = .panic
+        }
+    }
 }
 
 public enum PickResult {
@@ -671,10 +688,17 @@ public enum PickResult {
 /// Why there is no host, in the words of the access log.
 public enum NoHost: String, Error, Sendable {
     case noEndpoints = "no-endpoints"
+    /// None of the cluster's subsets is what the route wants, and there is no fallback.
+    case noSubset = "no-subset"
     case allSuspect = "all-suspect"
     case allDraining = "all-draining"
     case allEjected = "all-ejected"
     case allUnhealthy = "all-unhealthy"
+    /// Too few are healthy, and the configuration wants no traffic then (`fail_traffic_on_panic`).
+    case failsOnPanic = "fails-on-panic"
     /// The survivors of an outage have all that they may get.
     case spillLimited = "spill-limited"
+    /// A request may have one endpoint alone, and it is not there, or not well.
+    case overrideGone = "override-host-gone"
+    case overrideUnhealthy = "override-host-unhealthy"
 }

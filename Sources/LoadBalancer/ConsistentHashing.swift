@@ -34,7 +34,8 @@ struct NormalizedWeights {
             while end < candidates.count, candidates[end].host.locality == host.locality {
                 end += 1
             }
-            if let weight = host.localityWeight, weight > 0 {
+            let weight = candidates[start].localityWeight
+            if weight > 0 {
                 add(
                     candidates, start..<end,
                     localityShare: Double(weight) / Double(localityWeightSum))

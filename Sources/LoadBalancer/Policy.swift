@@ -5,10 +5,13 @@ import MeshConfig
 public struct Candidate {
     public let host: Host
     public let weight: UInt32
+    /// Of its locality, where several localities share one table.
+    let localityWeight: UInt32
 
-    public init(host: Host, weight: UInt32) {
+    public init(host: Host, weight: UInt32, localityWeight: UInt32? = nil) {
         self.host = host
         self.weight = weight
+        self.localityWeight = localityWeight ?? host.localityWeight ?? 0
     }
 }
 

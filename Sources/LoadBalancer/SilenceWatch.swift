@@ -5,8 +5,8 @@ public import MeshConfig
 ///
 /// A pod that does not say a word is found by those who ask it something, two seconds later. When a
 /// cluster with hundreds of pods is cut off, the last one is found two seconds after somebody needed it,
-/// which may be any time. So two first hops that fall silent within `window` are taken for a
-/// sign, and all the others of their locality are asked whether they are there.
+/// which may be any time. So two first hops that fall silent within `window`, a late answer to a PING
+/// included, are taken for a sign, and all the others of their locality are asked whether they are there.
 ///
 /// Asking condemns nobody: whoever answers stays in use, so a node that takes two pods with it costs
 /// its neighbours a PING. It is one event for a place, however many services live there; while
@@ -49,6 +49,8 @@ public struct SilenceWatch {
 }
 
 extension TransportFailure.Kind {
-    /// Nobody said a word for as long as one waits.
-    public var isSilence: Bool { self == .connectTimeout || self == .pingTimeout }
+    /// Nobody said a word for as long as one waits, or for long enough to doubt that anybody will.
+    public var isSilence: Bool {
+        self == .connectTimeout || self == .pingTimeout || self == .pingLate
+    }
 }

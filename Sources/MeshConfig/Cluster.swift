@@ -33,17 +33,22 @@ public struct Cluster: Sendable, Equatable {
     public var healthChecks: [ProbeConfig]
     public var outlierDetection: OutlierDetection?
     public var circuitBreakers: CircuitBreakers
+    /// Those of requests whose route has priority HIGH.
+    public var highPriorityBreakers: CircuitBreakers
+    /// Metadata `meshproxy`, `queue_timeout_ms`; goes before `Settings.queueTimeout`.
+    public var queueTimeout: Duration?
     /// `max_requests_per_connection`; 0 is unlimited.
     public var maxRequestsPerConnection: Int
     public var maxConcurrentStreams: Int
     public var initialStreamWindow: Int
-    public var initialConnectionWindow: Int
+    /// `nil`: as much as all streams of a connection may leave unread.
+    public var initialConnectionWindow: Int?
     /// Close upstream connections without a request for this long; 0 is never. Default 1 h.
     public var idleTimeout: Duration
-    /// HTTP/2 PING: interval and time-out; `nil`: our own defaults for remote endpoints.
-    public var keepAliveInterval: Duration?
-    public var keepAliveTimeout: Duration?
+    /// HTTP/2 PING as configured; `nil`: our own, of `Settings`.
+    public var keepAlive: ConnectionKeepAlive?
     public var tcpKeepAlive: Duration?
+    public var happyEyeballs = HappyEyeballs()
     public var bufferLimitBytes: Int
     public var source: SocketAddress?
     /// `ignore_health_on_host_removal`: an endpoint taken away goes at once though healthy.
@@ -70,13 +75,13 @@ public struct Cluster: Sendable, Equatable {
         healthChecks = []
         outlierDetection = nil
         circuitBreakers = CircuitBreakers()
+        highPriorityBreakers = CircuitBreakers()
         maxRequestsPerConnection = 0
         maxConcurrentStreams = 1024
         initialStreamWindow = 1024 * 1024
-        initialConnectionWindow = 16 * 1024 * 1024
+        initialConnectionWindow = nil
         idleTimeout = .seconds(3600)
-        keepAliveInterval = nil
-        keepAliveTimeout = nil
+        keepAlive = nil
         tcpKeepAlive = nil
         bufferLimitBytes = 1024 * 1024
         source = nil
@@ -85,6 +90,28 @@ public struct Cluster: Sendable, Equatable {
         metadata = Metadata()
         generation = 0
         provenance = Provenance()
+    }
+}
+
+/// `envoy.config.core.v3.KeepaliveSettings`: HTTP/2 PING.
+public struct ConnectionKeepAlive: Sendable, Equatable {
+    /// `nil`: not by a clock.
+    public var interval: Duration?
+    /// So long nothing at all came after a PING: the connection is dead.
+    public var timeout: Duration
+    /// Up to this share is added to each interval.
+    public var jitterPercent: Double
+    /// A request that begins after so long without a byte is preceded by a PING; `nil`: none is.
+    public var idleInterval: Duration?
+
+    public init(
+        interval: Duration?, timeout: Duration, jitterPercent: Double = 15,
+        idleInterval: Duration? = nil
+    ) {
+        self.interval = interval
+        self.timeout = timeout
+        self.jitterPercent = jitterPercent
+        self.idleInterval = idleInterval
     }
 }
 
@@ -108,7 +135,23 @@ public struct TransportMatch: Sendable, Equatable {
     }
 }
 
-/// `envoy.config.cluster.v3.CircuitBreakers.Thresholds` of the default priority.
+extension Cluster {
+    public func breakers(_ priority: RequestPriority) -> CircuitBreakers {
+        switch priority {
+        case .normal: circuitBreakers
+        case .high: highPriorityBreakers
+        }
+    }
+}
+
+/// `envoy.config.core.v3.RoutingPriority`: each has limits and connections of its own.
+public enum RequestPriority: Int, Sendable, Hashable, CaseIterable {
+    /// Envoy's DEFAULT.
+    case normal
+    case high
+}
+
+/// `envoy.config.cluster.v3.CircuitBreakers.Thresholds` of one priority.
 public struct CircuitBreakers: Sendable, Equatable {
     public var maxConnections: Int
     public var maxPendingRequests: Int
@@ -119,6 +162,13 @@ public struct CircuitBreakers: Sendable, Equatable {
     /// Retries as a share of active requests; our default is 20 %, at least 3.
     public var retryBudgetPercent: Double
     public var retryBudgetMinimum: Int
+    /// Of our own budget only: so many retries in ten seconds, and at a time, may go to another failure domain
+    /// beyond it.
+    public var retryBurst = 100
+    /// Of `per_host_thresholds`, which bound connections alone.
+    public var maxConnectionsPerHost = Int.max
+    /// What is left of each limit is shown, too.
+    public var tracksRemaining = false
 
     public init(
         maxConnections: Int = 1024, maxPendingRequests: Int = 1024, maxRequests: Int = 1024,

@@ -30,6 +30,8 @@ public final class CompiledRoute {
         var upTo: UInt64
     }
 
+    /// What the route, or else its virtual host, or else the configuration says of sessions.
+    private let session: SessionSetting?
     private let path: PathTest
     private let headers: [HeaderTest]
     private let queryParameters: [QueryTest]
@@ -41,6 +43,7 @@ public final class CompiledRoute {
     ) throws(RouteTableError) {
         configuration = route
         self.index = index
+        session = route.session ?? host.session ?? table.session
         let place =
             route.name.isEmpty
             ? "route \(index) of virtual host \"\(host.name)\"" : "route \"\(route.name)\""
@@ -254,6 +257,14 @@ public final class CompiledRoute {
         }
     }
 
+    /// What is said of sessions for a request that goes to this cluster; `nil`: nothing.
+    public func session(for choice: ClusterChoice?) -> SessionSetting? {
+        guard let index = choice?.weightedIndex,
+            case .weighted(let clusters) = forward?.action.target
+        else { return session }
+        return clusters[index].session ?? session
+    }
+
     /// Changes the head that goes to the cluster: the weighted cluster's changes first, then the
     /// route's, the virtual host's and the configuration's.
     public func applyRequestChanges(
@@ -443,9 +454,26 @@ public final class CompiledForward {
     public let hedgePolicy: HedgePolicy?
     /// `nil` without hash policies.
     public let hashKey: HashKeyRule?
+    private let subset: SubsetCriteria?
+    /// Of the weighted clusters; empty when none has any.
+    private let weightedSubsets: [SubsetCriteria?]
+
+    /// What the route wants of endpoints' metadata; `nil`: nothing.
+    public func subset(for choice: ClusterChoice?) -> SubsetCriteria? {
+        guard !weightedSubsets.isEmpty, let index = choice?.weightedIndex else { return subset }
+        return weightedSubsets[index]
+    }
 
     init(_ action: ForwardAction, in host: VirtualHost) throws(LinearRegex.SyntaxError) {
         self.action = action
+        subset = SubsetCriteria(action.subset)
+        if case .weighted(let clusters) = action.target,
+            clusters.contains(where: { !$0.subset.isEmpty })
+        {
+            weightedSubsets = clusters.map { SubsetCriteria($0.subset) }
+        } else {
+            weightedSubsets = []
+        }
         hashKey = try HashKeyRule(action.hashPolicy)
         retryPolicy = action.retryPolicy ?? host.retryPolicy
         hasRetryPolicy = retryPolicy != nil

@@ -40,11 +40,15 @@ public struct LoadBalancing: Sendable, Equatable {
     public var overprovisioningFactor: UInt32
     /// The policy's own, which goes before the route's.
     public var hashPolicy: [HashPolicy]
+    public var subsets: Subsets?
+    /// `override_host_status`: an endpoint that a request asks for by its address may have it in these.
+    public var overrideStatuses: Set<Endpoint.Status>
 
     public init(
         policy: Policy = .roundRobin, localityMode: LocalityMode = .flat,
         slowStart: SlowStart? = nil, panicThreshold: Double = 50,
-        overprovisioningFactor: UInt32 = 140, hashPolicy: [HashPolicy] = []
+        overprovisioningFactor: UInt32 = 140, hashPolicy: [HashPolicy] = [],
+        subsets: Subsets? = nil
     ) {
         self.policy = policy
         self.localityMode = localityMode
@@ -52,6 +56,8 @@ public struct LoadBalancing: Sendable, Equatable {
         self.panicThreshold = panicThreshold
         self.overprovisioningFactor = overprovisioningFactor
         self.hashPolicy = hashPolicy
+        self.subsets = subsets
+        overrideStatuses = [.unknown, .healthy, .degraded]
     }
 }
 

@@ -5,6 +5,8 @@ public struct RouteConfiguration: Sendable, Equatable {
     public var requestHeaders: HeaderChanges
     public var responseHeaders: HeaderChanges
     public var ignorePortInHostMatching: Bool
+    /// `nil` here and below: nothing is said.
+    public var session: SessionSetting?
     public var generation: UInt64
     public var provenance: Provenance
 
@@ -19,6 +21,7 @@ public struct RouteConfiguration: Sendable, Equatable {
         self.requestHeaders = requestHeaders
         self.responseHeaders = responseHeaders
         self.ignorePortInHostMatching = ignorePortInHostMatching
+        session = nil
         self.generation = generation
         self.provenance = provenance
     }
@@ -39,6 +42,7 @@ public struct VirtualHost: Sendable, Equatable {
     public var responseHeaders: HeaderChanges
     public var requireTLS: TLSRequirement
     public var includeAttemptCount: Bool
+    public var session: SessionSetting?
 
     public init(
         name: String, domains: [String], routes: [Route], retryPolicy: RetryPolicy? = nil,
@@ -55,6 +59,7 @@ public struct VirtualHost: Sendable, Equatable {
         self.responseHeaders = responseHeaders
         self.requireTLS = requireTLS
         self.includeAttemptCount = includeAttemptCount
+        session = nil
     }
 }
 
@@ -65,6 +70,7 @@ public struct Route: Sendable, Equatable {
     public var action: RouteAction
     public var requestHeaders: HeaderChanges
     public var responseHeaders: HeaderChanges
+    public var session: SessionSetting?
 
     public init(
         name: String = "", match: RouteMatch, action: RouteAction,
@@ -76,6 +82,7 @@ public struct Route: Sendable, Equatable {
         self.action = action
         self.requestHeaders = requestHeaders
         self.responseHeaders = responseHeaders
+        session = nil
     }
 }
 
@@ -158,15 +165,20 @@ public struct WeightedCluster: Sendable, Equatable {
     public var weight: UInt32
     public var requestHeaders: HeaderChanges
     public var responseHeaders: HeaderChanges
+    /// `metadata_match` with what the route has besides.
+    public var subset: [String: MetadataValue]
+    public var session: SessionSetting?
 
     public init(
         name: String, weight: UInt32 = 1, requestHeaders: HeaderChanges = HeaderChanges(),
-        responseHeaders: HeaderChanges = HeaderChanges()
+        responseHeaders: HeaderChanges = HeaderChanges(), subset: [String: MetadataValue] = [:]
     ) {
         self.name = name
         self.weight = weight
         self.requestHeaders = requestHeaders
         self.responseHeaders = responseHeaders
+        self.subset = subset
+        session = nil
     }
 }
 
@@ -207,6 +219,9 @@ public struct ForwardAction: Sendable, Equatable {
     public var appendXForwardedHost: Bool
     public var pathRewrite: PathRewrite
     public var hashPolicy: [HashPolicy]
+    /// `metadata_match`: what endpoints' `envoy.lb` metadata must be, in clusters with subsets;
+    /// weighted clusters have their own.
+    public var subset: [String: MetadataValue]
     /// 503, or 404 where `cluster_not_found_response_code` says so.
     public var clusterNotFoundStatus: Int
     public var highPriority: Bool
@@ -216,7 +231,8 @@ public struct ForwardAction: Sendable, Equatable {
         maxGRPCTimeout: Duration? = nil, retryPolicy: RetryPolicy? = nil,
         hostRewrite: HostRewrite = .none, appendXForwardedHost: Bool = false,
         pathRewrite: PathRewrite = .none, hashPolicy: [HashPolicy] = [],
-        clusterNotFoundStatus: Int = 503, highPriority: Bool = false
+        clusterNotFoundStatus: Int = 503, highPriority: Bool = false,
+        subset: [String: MetadataValue] = [:]
     ) {
         self.target = target
         self.timeout = timeout
@@ -230,6 +246,7 @@ public struct ForwardAction: Sendable, Equatable {
         self.hashPolicy = hashPolicy
         self.clusterNotFoundStatus = clusterNotFoundStatus
         self.highPriority = highPriority
+        self.subset = subset
     }
 }
 

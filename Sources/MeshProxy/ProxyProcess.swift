@@ -32,22 +32,22 @@ public enum ProxyProcess {
         let loop = LibevLoop(seed: Machine.seed())
         let registry = MetricsHub()
         let reports = Mailbox<WorkerReport>()
+        let breakers = BreakerTable(workers: count)
 
         var threads: [LoopThread] = []
-        var orders: [Mailbox<WorkerOrder>] = []
+        let orders = (0..<count).map { _ in Mailbox<WorkerOrder>() }
         let settings = bootstrap.settings.share(ofWorkers: count)
         // Sessions kept in memory are cheaper to resume, where one worker alone has to find them.
         let ticketKey = count > 1 ? TLSContext.makeTicketKey() : []
-        for index in 0..<count {
-            let inbox = Mailbox<WorkerOrder>()
-            orders.append(inbox)
+        for (index, inbox) in orders.enumerated() {
             let metrics = registry.makeWorker()
             threads.append(
                 try LoopThread(name: "worker-\(index)", seed: Machine.seed()) { loop in
                     let worker = Worker(
                         loop: loop, index: index, settings: settings,
                         log: log.component("worker"), metrics: metrics, sharesPorts: true,
-                        ticketKey: ticketKey, send: { reports.post($0) })
+                        ticketKey: ticketKey, breakers: breakers,
+                        tell: { orders[$0].post(.placeIsFree($1)) }, send: { reports.post($0) })
                     inbox.receive(on: loop) { order in
                         worker.received(order)
                         if case .close = order { loop.stop() }
@@ -59,7 +59,8 @@ public enum ProxyProcess {
             loop: loop, bootstrap: bootstrap,
             files: DiskFiles(loop: loop, log: log.component("files")),
             log: log.component("control"),
-            metrics: registry.makeWorker(), workers: orders.map { inbox in { inbox.post($0) } })
+            metrics: registry.makeWorker(), workers: orders.map { inbox in { inbox.post($0) } },
+            breakers: breakers)
         control.stopped = { loop.stop() }
         reports.receive(on: loop) { control.received($0) }
         let admin = try bootstrap.admin.map { config in

@@ -39,9 +39,14 @@ final class Worker {
     /// Shared by all workers, so that a session made with one can be resumed with another.
     private let ticketKey: [UInt8]
 
+    /// - Parameters:
+    ///   - index: below the number of workers that `breakers` was made for.
+    ///   - tell: brings news of places to the worker of that index.
     init(
         loop: any IOLoop, index: Int, settings: Settings, log: ProxyLog, metrics: WorkerMetrics,
-        sharesPorts: Bool, ticketKey: [UInt8] = [], send: @escaping (WorkerReport) -> Void
+        sharesPorts: Bool, ticketKey: [UInt8] = [], breakers: BreakerTable = BreakerTable(),
+        tell: @escaping (_ worker: Int, PlaceNews) -> Void = { _, _ in },
+        send: @escaping (WorkerReport) -> Void
     ) {
         self.ticketKey = ticketKey
         self.loop = loop
@@ -51,7 +56,10 @@ final class Worker {
         self.sharesPorts = sharesPorts
         openConnections = OpenConnections(loop: loop)
         self.send = send
-        clusters = ClusterSet(loop: loop, settings: settings, log: log, metrics: metrics)
+        clusters = ClusterSet(
+            loop: loop, settings: settings, log: log, metrics: metrics, breakers: breakers,
+            worker: index)
+        clusters.tell = tell
         clusters.report = { send(.evidence($0)) }
         clusters.outliers.send = { send(.outliers(worker: index, $0)) }
         clusters.failback = { send(.failback(worker: index, cluster: $0, $1)) }
@@ -66,6 +74,7 @@ final class Worker {
         case .doubt(let locality): clusters.doubt(locality)
         case .evacuate(let evacuations): clusters.adopt(evacuations)
         case .drill(let drill): clusters.adopt(drill)
+        case .placeIsFree(let news): clusters.received(news)
         case .drain: drain()
         case .reportOpenWork: reportOpenWork()
         case .stopListening: stopListening()
@@ -272,6 +281,8 @@ enum WorkerOrder: Sendable {
     case evacuate([Evacuation])
     /// Begins; `nil` ends what there is.
     case drill(Drill?)
+    /// From another worker.
+    case placeIsFree(PlaceNews)
     case reportOpenWork
     case drain
     case stopListening

@@ -36,6 +36,11 @@ final class WorkerMetrics: Sendable {
             config.altStatName.isEmpty ? config.name : config.altStatName, registry.outliers)
     }
 
+    func breakers(_ config: Cluster) -> BreakerMetrics {
+        BreakerMetrics(
+            config.altStatName.isEmpty ? config.name : config.altStatName, registry.breakers)
+    }
+
     func http(_ config: HTTPConnectionManager) -> HTTPMetrics {
         HTTPMetrics(config.statPrefix, registry.http)
     }
@@ -52,7 +57,7 @@ final class WorkerMetrics: Sendable {
 /// `cluster.<name>.*` of one worker.
 final class ClusterMetrics {
     private let block: SubjectBlock<ClusterMetric>
-    private let counters: CounterBlock<ClusterMetric>
+    let counters: CounterBlock<ClusterMetric>
     private let requestTime: HistogramBlock
     private let table: SubjectTable<ClusterMetric>
 
@@ -89,6 +94,14 @@ final class ClusterMetrics {
     func timedOut() { counters.add(.upstreamRqTimeout) }
     func wasReset() { counters.add(.upstreamRqRxReset) }
     func overflowed() { counters.add(.upstreamRqPendingOverflow) }
+    func connectionsOverflowed() { counters.add(.upstreamCxOverflow) }
+
+    func pendingBegan() {
+        counters.add(.upstreamRqPendingTotal)
+        counters.add(.upstreamRqPendingActive)
+    }
+
+    func pendingEnded() { counters.subtract(.upstreamRqPendingActive) }
     func foundNoneHealthy() { counters.add(.upstreamCxNoneHealthy) }
 
     func membership(total: Int) {
@@ -128,6 +141,33 @@ final class ClusterMetrics {
     private static let classes: [ClusterMetric] = [
         .upstreamRq1xx, .upstreamRq2xx, .upstreamRq3xx, .upstreamRq4xx, .upstreamRq5xx,
     ]
+}
+
+/// `cluster.<name>.circuit_breakers.*`, set by the control loop when somebody looks.
+final class BreakerMetrics {
+    private let block: SubjectBlock<BreakerMetric>
+    private let table: SubjectTable<BreakerMetric>
+
+    init(_ name: String, _ table: SubjectTable<BreakerMetric>) {
+        block = table.makeBlock(name)
+        self.table = table
+    }
+
+    deinit { table.retire(block) }
+
+    /// - Parameter left: how many places are free, in the order of connections, pending requests, requests, retries.
+    func standing(_ priority: RequestPriority, left: [Int], showsLeft: Bool) {
+        let first = priority == .normal ? BreakerMetric.defaultCxOpen : .highCxOpen
+        for (index, count) in left.enumerated() {
+            set(first.rawValue + index, count > 0 ? 0 : 1)
+            if showsLeft { set(first.rawValue + left.count + index, max(0, count)) }
+        }
+    }
+
+    private func set(_ rawValue: Int, _ value: Int) {
+        guard let metric = BreakerMetric(rawValue: rawValue) else { return }
+        block.counters.set(metric, UInt64(value))
+    }
 }
 
 /// `cluster.<name>.outlier_detection.*`, counted by the control loop.

@@ -62,6 +62,23 @@ public enum ClusterMetric: Int, MetricKind {
     public static var durations: [String] { ["upstream_rq_time"] }
 }
 
+/// `cluster.<name>.circuit_breakers.<priority>.*`: whether a limit is reached, and how far it is away.
+public enum BreakerMetric: Int, MetricKind {
+    case defaultCxOpen, defaultRqPendingOpen, defaultRqOpen, defaultRqRetryOpen
+    case defaultRemainingCx, defaultRemainingPending, defaultRemainingRq, defaultRemainingRetries
+    case highCxOpen, highRqPendingOpen, highRqOpen, highRqRetryOpen
+    case highRemainingCx, highRemainingPending, highRemainingRq, highRemainingRetries
+
+    public var name: String {
+        let word = snakeCase("\(self)")
+        let priority = word.prefix { $0 != "_" }
+        return "circuit_breakers.\(priority).\(word.dropFirst(priority.count + 1))"
+    }
+    public var isGauge: Bool { true }
+    public static var prefix: String { "cluster" }
+    public static var label: String { "envoy_cluster_name" }
+}
+
 /// `cluster.<name>.outlier_detection.*`, except for the gauge of those that are out.
 public enum OutlierMetric: Int, MetricKind {
     case ejectionsOverflow, ejectionsTotal, ejectionsEnforcedTotal

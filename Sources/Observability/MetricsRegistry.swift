@@ -19,6 +19,7 @@ public final class MetricsRegistry: Sendable {
 
     public let clusters = SubjectTable<ClusterMetric>()
     public let outliers = SubjectTable<OutlierMetric>()
+    public let breakers = SubjectTable<BreakerMetric>()
     public let http = SubjectTable<HTTPMetric>()
     public let listeners = SubjectTable<ListenerMetric>()
     public let tcp = SubjectTable<TCPMetric>()
@@ -36,6 +37,7 @@ public final class MetricsRegistry: Sendable {
         var families = [MetricsReading.family(of: server)]
         families.append(clusters.read(&room))
         families.append(outliers.read(&room))
+        families.append(breakers.read(&room))
         families.append(http.read(&room))
         families.append(listeners.read(&room))
         families.append(tcp.read(&room))

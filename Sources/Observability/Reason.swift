@@ -5,9 +5,11 @@ public enum Reason: String, Sendable, CaseIterable {
     case noCluster = "no-cluster"
     case clusterWarming = "cluster-warming"
     case noEndpoints = "no-endpoints"
+    case noSubset = "no-subset"
     case allSuspect = "all-suspect"
     case allDraining = "all-draining"
     case allEjected = "all-ejected"
+    case failsOnPanic = "fails-on-panic"
     case connectRefused = "connect-refused"
     case connectTimeout = "connect-timeout"
     case unreachable
@@ -43,8 +45,8 @@ public enum Reason: String, Sendable, CaseIterable {
         switch self {
         case .noRoute: "NR"
         case .noCluster, .clusterWarming: "NC"
-        case .noEndpoints, .allSuspect, .allDraining, .allEjected, .gatewaySaysEmpty,
-            .gatewaySaysDraining:
+        case .noEndpoints, .noSubset, .allSuspect, .allDraining, .allEjected, .failsOnPanic,
+            .gatewaySaysEmpty, .gatewaySaysDraining:
             "UH"
         case .connectRefused, .connectTimeout, .unreachable, .tlsUntrusted, .tlsWrongIdentity,
             .tlsExpired, .tlsNoCertificate, .tlsALPN:
@@ -70,9 +72,14 @@ public enum Reason: String, Sendable, CaseIterable {
         case .clusterWarming:
             "The cluster waits for its endpoints or secrets; see which are missing."
         case .noEndpoints: "Discovery gave no endpoints; see since when, and from which source."
+        case .noSubset:
+            "No endpoint has the metadata that the route wants; compare metadata_match and "
+                + "lb_subset_config."
         case .allSuspect: "Endpoints exist, but all fail their checks; see the next probe."
         case .allDraining: "All endpoints are being taken away; start new ones first."
         case .allEjected: "Outlier detection took out every endpoint; see what they answered."
+        case .failsOnPanic:
+            "Too few endpoints are healthy, and fail_traffic_on_panic wants no request sent then."
         case .connectRefused: "Nothing listens on that address and port."
         case .connectTimeout: "The address does not answer; look at network policy and the node."
         case .unreachable: "There is no way to the address; look at routes and firewalls."

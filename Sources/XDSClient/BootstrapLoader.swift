@@ -109,6 +109,7 @@ extension Decoding {
     ) -> Bootstrap {
         var result = Bootstrap(node: node(message.node))
         result.settings.locality = result.node.locality
+        result.settings.localCluster = message.clusterManager.localClusterName
         if message.hasAdmin, message.admin.hasAddress {
             within("admin") { at in
                 guard let address = at.address(message.admin.address, "address") else { return }
@@ -144,6 +145,13 @@ extension Decoding {
             remark(name, "is ignored")
         }
         if problems.isEmpty { checkReferences(result) }
+        let local = result.settings.localCluster
+        if !local.isEmpty, !result.staticResources.clusters.contains(where: { $0.name == local }) {
+            remark(
+                "cluster_manager.local_cluster_name",
+                "no static cluster is called \(local); until discovery gives one, zones are disregarded"
+            )
+        }
         return result
     }
 
@@ -292,6 +300,8 @@ extension Decoding {
             message.hasControlPlaneReturnHold, message.controlPlaneReturnHold,
             "control_plane_return_hold", &result.controlPlaneReturnHold)
         set(message.hasDrainTime, message.drainTime, "drain_time", &result.drainTime)
+        set(
+            message.hasQueueTimeout, message.queueTimeout, "queue_timeout", &result.queueTimeout)
         result.allowsAdminChanges = message.allowAdminChanges
         within("failover.failback") { $0.failback(message.failover.failback, &result.failback) }
         within("failover.spill") { $0.spill(message.failover.spill, &result.spill) }
@@ -306,7 +316,7 @@ extension Decoding {
         for (isSet, name) in [
             (!message.snapshotFile.isEmpty, "snapshot_file"),
             (message.hasShrinkGuard, "shrink_guard"), (message.hasSeriesBudget, "series_budget"),
-            (message.hasHedging, "hedging"), (message.hasQueueTimeout, "queue_timeout"),
+            (message.hasHedging, "hedging"),
         ] where isSet {
             remark(name, "is read and not in force yet")
         }

@@ -9,6 +9,7 @@ extension Decoding {
         var cluster = Cluster(name: message.name)
         cluster.altStatName = message.altStatName
         cluster.metadata = metadata(message.metadata)
+        cluster.queueTimeout = queueTimeout(cluster.metadata)
         cluster.discovery = discovery(message)
         if message.hasConnectTimeout {
             cluster.connectTimeout = positive(message.connectTimeout, "connect_timeout")
@@ -63,6 +64,11 @@ extension Decoding {
             cluster.tcpKeepAlive = .seconds(
                 keepalive.hasKeepaliveTime ? Int64(keepalive.keepaliveTime.value) : 7200)
         }
+        if message.upstreamConnectionOptions.hasHappyEyeballsConfig {
+            cluster.happyEyeballs = within("upstream_connection_options.happy_eyeballs_config") {
+                $0.happyEyeballs(message.upstreamConnectionOptions.happyEyeballsConfig)
+            }
+        }
         if message.hasPerConnectionBufferLimitBytes {
             cluster.bufferLimitBytes = Int(message.perConnectionBufferLimitBytes.value)
         }
@@ -84,8 +90,10 @@ extension Decoding {
                     got: opened.type.isEmpty ? type : opened.type)
             }
         }
-        if message.hasLbSubsetConfig {
-            refuse("lb_subset_config", expected: "none (not supported here)", got: "subsets")
+        if case .originalDestination = cluster.discovery, cluster.loadBalancing.subsets != nil {
+            refuse(
+                "lb_subset_config", expected: "endpoints that are known beforehand",
+                got: "ORIGINAL_DST")
         }
         return cluster
     }
@@ -161,45 +169,109 @@ extension Decoding {
         }
     }
 
+    private mutating func happyEyeballs(
+        _ message: Envoy_Config_Cluster_V3_UpstreamConnectionOptions.HappyEyeballsConfig
+    ) -> HappyEyeballs {
+        noteUnknown(message)
+        var result = HappyEyeballs()
+        switch message.firstAddressFamilyVersion {
+        case .default: break
+        case .v4: result.firstFamily = .ipv4
+        case .v6: result.firstFamily = .ipv6
+        case .UNRECOGNIZED(let number):
+            refuse("first_address_family_version", expected: "V4 or V6", got: "\(number)")
+        }
+        if message.hasFirstAddressFamilyCount {
+            result.firstCount = Int(message.firstAddressFamilyCount.value)
+            if result.firstCount == 0 {
+                refuse("first_address_family_count", expected: "1 or more", got: "0")
+            }
+        }
+        return result
+    }
+
+    private mutating func queueTimeout(_ metadata: Metadata) -> Duration? {
+        switch metadata["meshproxy", "queue_timeout_ms"] {
+        case nil: return nil
+        case .number(let count)? where count >= 0 && count <= 86_400_000:
+            return .nanoseconds(Int64(count * 1_000_000))
+        case let other?:
+            refuse(
+                "metadata.filter_metadata.meshproxy.queue_timeout_ms",
+                expected: "a number of milliseconds, at most a day", got: "\(other)")
+            return nil
+        }
+    }
+
     private mutating func circuitBreakers(
         _ message: Envoy_Config_Cluster_V3_Cluster, _ cluster: inout Cluster
     ) {
-        for threshold in message.circuitBreakers.thresholds where threshold.priority == .default {
-            var breakers = CircuitBreakers()
-            if threshold.hasMaxConnections {
-                breakers.maxConnections = Int(threshold.maxConnections.value)
+        // As in Envoy the first of each priority counts.
+        for threshold in message.circuitBreakers.thresholds.reversed() {
+            switch threshold.priority {
+            case .default: cluster.circuitBreakers = breakers(threshold)
+            case .high: cluster.highPriorityBreakers = breakers(threshold)
+            case .UNRECOGNIZED(let number):
+                refuse(
+                    "circuit_breakers.thresholds.priority", expected: "DEFAULT or HIGH",
+                    got: "\(number)")
             }
-            if threshold.hasMaxPendingRequests {
-                breakers.maxPendingRequests = Int(threshold.maxPendingRequests.value)
+        }
+        for threshold in message.circuitBreakers.perHostThresholds.reversed() {
+            let limit = threshold.hasMaxConnections ? Int(threshold.maxConnections.value) : .max
+            switch threshold.priority {
+            case .default: cluster.circuitBreakers.maxConnectionsPerHost = limit
+            case .high: cluster.highPriorityBreakers.maxConnectionsPerHost = limit
+            case .UNRECOGNIZED(let number):
+                refuse(
+                    "circuit_breakers.per_host_thresholds.priority", expected: "DEFAULT or HIGH",
+                    got: "\(number)")
             }
-            if threshold.hasMaxRequests { breakers.maxRequests = Int(threshold.maxRequests.value) }
-            if threshold.hasMaxRetries { breakers.maxRetries = Int(threshold.maxRetries.value) }
-            // The largest number, Istio's default, bounds nothing and leaves our own budget.
-            if threshold.hasMaxRetries, !threshold.hasRetryBudget,
-                threshold.maxRetries.value < .max
+            if threshold.hasMaxRequests || threshold.hasMaxPendingRequests
+                || threshold.hasMaxRetries || threshold.hasRetryBudget
             {
-                breakers.retryBudgetPercent = 0
-                breakers.retryBudgetMinimum = Int(threshold.maxRetries.value)
+                // Envoy's rule, too.
+                remark("circuit_breakers.per_host_thresholds", "bounds max_connections alone")
             }
-            if threshold.hasRetryBudget {
-                if threshold.retryBudget.hasBudgetPercent {
-                    breakers.retryBudgetPercent = percent(
-                        threshold.retryBudget.budgetPercent,
-                        "circuit_breakers.thresholds.retry_budget.budget_percent")
-                }
-                if threshold.retryBudget.hasMinRetryConcurrency {
-                    breakers.retryBudgetMinimum = Int(
-                        threshold.retryBudget.minRetryConcurrency.value)
-                }
+        }
+    }
+
+    private mutating func breakers(
+        _ threshold: Envoy_Config_Cluster_V3_CircuitBreakers.Thresholds
+    ) -> CircuitBreakers {
+        var breakers = CircuitBreakers()
+        if threshold.hasMaxConnections {
+            breakers.maxConnections = Int(threshold.maxConnections.value)
+        }
+        if threshold.hasMaxPendingRequests {
+            breakers.maxPendingRequests = Int(threshold.maxPendingRequests.value)
+        }
+        if threshold.hasMaxRequests { breakers.maxRequests = Int(threshold.maxRequests.value) }
+        if threshold.hasMaxRetries { breakers.maxRetries = Int(threshold.maxRetries.value) }
+        breakers.tracksRemaining = threshold.trackRemaining
+        if threshold.hasMaxConnectionPools, threshold.maxConnectionPools.value < .max {
+            remark(
+                "circuit_breakers.thresholds.max_connection_pools",
+                "is not in force: an endpoint has one pool for each protocol and priority")
+        }
+        // The largest number, Istio's default, bounds nothing and leaves our own budget.
+        if threshold.hasMaxRetries, !threshold.hasRetryBudget, threshold.maxRetries.value < .max {
+            breakers.retryBudgetPercent = 0
+            breakers.retryBudgetMinimum = Int(threshold.maxRetries.value)
+            breakers.retryBurst = 0
+        }
+        if threshold.hasRetryBudget {
+            breakers.retryBurst = 0
+            if threshold.retryBudget.hasBudgetPercent {
+                breakers.retryBudgetPercent = percent(
+                    threshold.retryBudget.budgetPercent,
+                    "circuit_breakers.thresholds.retry_budget.budget_percent")
             }
-            cluster.circuitBreakers = breakers
+            if threshold.retryBudget.hasMinRetryConcurrency {
+                breakers.retryBudgetMinimum = Int(threshold.retryBudget.minRetryConcurrency.value)
+            }
         }
-        if !message.circuitBreakers.perHostThresholds.isEmpty {
-            remark("circuit_breakers.per_host_thresholds", "is ignored")
-        }
-        if message.circuitBreakers.thresholds.contains(where: { $0.priority != .default }) {
-            remark("circuit_breakers.thresholds", "those of priority HIGH are ignored")
-        }
+        return breakers
     }
 
     private mutating func protocolOptions(
@@ -290,13 +362,27 @@ extension Decoding {
                 message.initialConnectionWindowSize.value, "initial_connection_window_size")
         }
         if message.hasConnectionKeepalive {
-            if message.connectionKeepalive.hasInterval {
-                cluster.keepAliveInterval = duration(
-                    message.connectionKeepalive.interval, "connection_keepalive.interval")
+            cluster.keepAlive = within("connection_keepalive") {
+                $0.keepAlive(message.connectionKeepalive)
             }
-            cluster.keepAliveTimeout = duration(
-                message.connectionKeepalive.timeout, "connection_keepalive.timeout")
         }
+    }
+
+    private mutating func keepAlive(_ message: Envoy_Config_Core_V3_KeepaliveSettings)
+        -> ConnectionKeepAlive
+    {
+        noteUnknown(message)
+        var result = ConnectionKeepAlive(
+            interval: message.hasInterval ? positive(message.interval, "interval") : nil,
+            timeout: positive(message.timeout, "timeout"))
+        if message.hasIntervalJitter {
+            result.jitterPercent = percent(message.intervalJitter, "interval_jitter")
+        }
+        if message.hasConnectionIdleInterval {
+            result.idleInterval = positive(
+                message.connectionIdleInterval, "connection_idle_interval")
+        }
+        return result
     }
 
     mutating func window(_ value: UInt32, _ field: String) -> Int {

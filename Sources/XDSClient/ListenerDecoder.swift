@@ -228,13 +228,18 @@ extension Decoding {
         _ message: Envoy_Extensions_Filters_Network_TcpProxy_V3_TcpProxy
     ) -> TCPProxy {
         noteUnknown(message)
+        let subset = subsetCriteria(message.metadataMatch)
         var clusters: [WeightedCluster] = []
         switch message.clusterSpecifier {
         case .cluster(let name):
             if name.isEmpty { refuse("cluster", expected: "a name", got: "none") }
-            clusters = [WeightedCluster(name: name)]
+            clusters = [WeightedCluster(name: name, subset: subset)]
         case .weightedClusters(let weighted):
-            clusters = weighted.clusters.map { WeightedCluster(name: $0.name, weight: $0.weight) }
+            clusters = weighted.clusters.map { cluster in
+                WeightedCluster(
+                    name: cluster.name, weight: cluster.weight,
+                    subset: subset.merging(subsetCriteria(cluster.metadataMatch)) { $1 })
+            }
             let sum = clusters.reduce(UInt64(0)) { $0 + UInt64($1.weight) }
             if sum == 0 || sum > UInt64(UInt32.max) {
                 refuse(
@@ -391,6 +396,7 @@ extension Decoding {
         _ manager: inout HTTPConnectionManager
     ) {
         var hasRouter = false
+        manager.filters = [.router]
         for (index, filter) in filters.enumerated() {
             within("http_filters[\(index)]") { at in
                 guard case .typedConfig(let any)? = filter.configType else {
@@ -415,6 +421,14 @@ extension Decoding {
                         manager.suppressEnvoyHeaders = router.suppressEnvoyHeaders
                         manager.respectsExpectedTimeout = router.respectExpectedRqTimeout
                     }
+                } else if opened.type == Decoding.sessionFilter {
+                    let setting = at.within("typed_config") { $0.statefulSession(opened) }
+                    if manager.filters.count > 1 {
+                        at.refuse(expected: "one filter for sessions", got: "a second")
+                    }
+                    // A filter that is off is there for the routes that turn it on.
+                    manager.filters.insert(
+                        .statefulSession(filter.disabled ? .off : setting), at: 0)
                 } else if Decoding.passedBy.contains(opened.type) || filter.isOptional
                     || filter.disabled
                     || opened.isEmpty && Decoding.passedByWhenEmpty.contains(opened.type)
@@ -430,6 +444,5 @@ extension Decoding {
         if !hasRouter, problems.isEmpty {
             refuse("http_filters", expected: "envoy.filters.http.router as the last", got: "none")
         }
-        manager.filters = [.router]
     }
 }

@@ -41,7 +41,9 @@ import Testing
     func kinds() {
         #expect(TransportFailure.Kind.connectTimeout.isSilence)
         #expect(TransportFailure.Kind.pingTimeout.isSilence)
+        #expect(TransportFailure.Kind.pingLate.isSilence)
         #expect(!TransportFailure.Kind.connectRefused.isSilence)
         #expect(!TransportFailure.Kind.reset.isSilence)
+        #expect(!TransportFailure.Kind.connectLate.isSilence)
     }
 }

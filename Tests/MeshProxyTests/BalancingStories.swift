@@ -1,8 +1,11 @@
 import HTTPCodec
+import LoadBalancer
 import MeshBase
 import MeshConfig
 import MeshSimulation
 import Testing
+
+@testable import MeshProxy
 
 @Suite struct BalancingStories {
     @Test("Requests of one key go to one endpoint, and a retry leaves it")
@@ -33,6 +36,125 @@ import Testing
         let moved = client.get("/", [("x-user", "u0")])
         #expect(mesh.run())
         #expect(moved.isAnswered() && moved.servedBy != owner.name)
+        #expect(mesh.finish() == [])
+    }
+
+    /// Proxies are in zones 1 and 2; each zone of the service has a third of the servers.
+    @Test("Requests stay in our zone as far as it goes, and others go where no proxy is")
+    func zones() {
+        let mesh = SimulatedMesh(seed: 14)
+        let servers = (0..<6).map { mesh.upstream("s\($0)", zone: "\($0 / 2 + 1)") }
+        func members(_ zones: String...) -> Cluster {
+            var cluster = Cluster(name: "proxies")
+            for (index, zone) in zones.enumerated() {
+                cluster.endpoints.localities.append(
+                    LocalityEndpoints(
+                        locality: Locality(region: "east", zone: zone),
+                        endpoints: [Endpoint(address: .loopback(port: 9001 + UInt16(index)))]))
+            }
+            return cluster
+        }
+        var settings = Settings()
+        settings.locality = Locality(region: "east", zone: "1")
+        settings.localCluster = "proxies"
+        let proxy = mesh.proxy(
+            clusters: [
+                .of("svc", servers) { $0.loadBalancing.localityMode = .zoneAware(.init()) },
+                members("1", "2"),
+            ], settings: settings)
+        let client = mesh.client(.http2, proxy)
+        func counts(_ calls: Int) -> [Int] {
+            let before = servers.map(\.requests.count)
+            for _ in 0..<calls {
+                _ = client.get("/")
+                #expect(mesh.run())
+            }
+            return zip(servers, before).map { $0.requests.count - $1 }
+        }
+        let shared = counts(300)
+        // 66.66 % stay; zone 2 has a third of the servers, and half of the proxies.
+        #expect(abs(shared[0] + shared[1] - 200) < 41)
+        #expect(shared[2] + shared[3] == 0 && shared[4] + shared[5] > 59)
+
+        // A verdict on a member counts: all that are healthy are in our zone now.
+        let changes = [
+            HealthModel.Change.endpoint(
+                cluster: "proxies", .loopback(port: 9002), .failedProbe)
+        ]
+        proxy.worker.received(.health(changes))
+        // So of all requests the third stays that there are servers for.
+        let alone = counts(300)
+        #expect(abs(alone[0] + alone[1] - 100) < 41)
+        #expect(abs(alone[2] + alone[3] - 100) < 41)
+
+        proxy.push { $0.clusters.removeAll { $0.name == "proxies" } }
+        #expect(counts(60) == [10, 10, 10, 10, 10, 10])
+        #expect(mesh.finish() == [])
+    }
+
+    /// Two servers of version 1, one of version 2, one of neither.
+    private func versions(
+        _ mesh: SimulatedMesh, _ rules: LoadBalancing.Subsets, _ routes: [Route]
+    ) -> (servers: [ScriptedServer], client: ScriptedClient) {
+        let servers = (0..<4).map { mesh.upstream("s\($0)") }
+        let cluster = Cluster.of("svc", servers) { cluster in
+            cluster.loadBalancing.subsets = rules
+            for (index, version) in ["1", "1", "2"].enumerated() {
+                cluster.endpoints.localities[0].endpoints[index].metadata = Metadata([
+                    "envoy.lb": ["version": .string(version)]
+                ])
+            }
+        }
+        return (servers, mesh.client(.http2, mesh.proxy(clusters: [cluster], routes: routes)))
+    }
+
+    @Test(
+        "A route's subset serves it; without one the fallback does, or nobody",
+        arguments: [
+            (LoadBalancing.Subsets.Fallback.refuse, ["s0", "s1"], "1"),
+            (.refuse, [], "9"),
+            (.anyEndpoint, ["s0", "s1", "s2", "s3"], "9"),
+            (.defaultSubset, ["s2"], "9"),
+            (.anyEndpoint, ["s2"], "2"),
+        ])
+    func subsets(
+        fallback: LoadBalancing.Subsets.Fallback, served: [String], version: String
+    ) {
+        let mesh = SimulatedMesh(seed: 15)
+        let rules = LoadBalancing.Subsets(
+            [.init(["version"])], fallback: fallback, defaultSubset: ["version": .string("2")])
+        let (_, client) = versions(
+            mesh, rules, [.forward(to: "svc") { $0.subset = ["version": .string(version)] }])
+        let calls = (0..<40).map { _ in client.get("/") }
+        #expect(mesh.run())
+        if served.isEmpty {
+            #expect(calls.allSatisfy { $0.status == 503 && $0.text == "no healthy upstream" })
+        } else {
+            #expect(calls.allSatisfy { $0.isAnswered() })
+            #expect(Set(calls.map(\.servedBy)) == Set(served))
+        }
+        #expect(mesh.finish() == [])
+    }
+
+    @Test("Weighted clusters choose subsets of one cluster, and a retry stays in the one it has")
+    func weightedSubsets() {
+        let mesh = SimulatedMesh(seed: 16)
+        let target = ForwardAction.Target.weighted(
+            [("1", 1), ("2", 3)].map {
+                WeightedCluster(
+                    name: "svc", weight: $0.1, subset: ["version": .string($0.0)])
+            })
+        let route = Route(
+            match: RouteMatch(path: .prefix("/")),
+            action: .forward(ForwardAction(target: target)))
+        let (servers, client) = versions(
+            mesh, LoadBalancing.Subsets([.init(["version"])]), [route])
+        servers[0].kill()
+        let calls = (0..<200).map { _ in client.get("/") }
+        #expect(mesh.run())
+        #expect(calls.allSatisfy { $0.isAnswered() })
+        let second = calls.count { $0.servedBy == "s2" }
+        #expect(abs(second - 150) < 31 && calls.count { $0.servedBy == "s1" } == 200 - second)
         #expect(mesh.finish() == [])
     }
 

@@ -104,6 +104,7 @@ import Testing
                 .of("svc", a, b) {
                     $0.circuitBreakers.retryBudgetPercent = 0
                     $0.circuitBreakers.retryBudgetMinimum = 2
+                    $0.circuitBreakers.retryBurst = 0
                 }
             ])
         let client = mesh.client(.http2, proxy)

@@ -47,6 +47,69 @@ import XDSClient
         #expect(lines.contains { $0.hasSuffix("priority 0: whole") }, "\(text)")
     }
 
+    @Test("Zones are simulated by the same code: where there is a local cluster, requests stay")
+    func zones() throws {
+        func endpoints(_ name: String, _ zones: [(String, Range<Int>)]) -> String {
+            let groups = zones.map { zone, numbers in
+                let hosts = numbers.map {
+                    "{endpoint: {address: {socket_address: {address: 10.1.0.\($0), port_value: 80}}}}"
+                }
+                return "{locality: {region: \(zone)}, lb_endpoints: ["
+                    + hosts.joined(separator: ", ") + "]}"
+            }
+            return "{name: \(name), connect_timeout: 1s, load_assignment: {cluster_name: \(name), "
+                + "endpoints: [\(groups.joined(separator: ", "))]}}"
+        }
+        let shop = endpoints("shop", [("east", 1..<4), ("west", 4..<7)])
+        let us = endpoints("us", [("east", 10..<11), ("west", 11..<12)])
+        func answered(_ extra: String) throws -> [String: Int] {
+            let text = """
+                node: {locality: {region: east}}
+                static_resources: {clusters: [\(shop), \(us)]}
+                \(extra)
+                """
+            let bootstrap = try BootstrapLoader.load(text: Array(text.utf8))
+            let report = try MeshSimulator(bootstrap, FaultTimeline("run 10s\ntraffic shop 100"))
+                .run()
+            return try #require(report.services.first?.phases.first).answered
+        }
+        #expect(try answered("cluster_manager: {local_cluster_name: us}") == ["east": 1000])
+        #expect(try answered("") == ["east": 500, "west": 500])
+    }
+
+    @Test("A route's subset is simulated: its endpoints alone answer")
+    func subset() throws {
+        let hosts = (1..<5).map { number in
+            "{endpoint: {address: {socket_address: {address: 10.1.0.\(number), port_value: 80}}}, "
+                + "metadata: {filter_metadata: {envoy.lb: {v: '\(number % 2)'}}}}"
+        }
+        let localities = zip(["east", "west"], [hosts.prefix(1), hosts.dropFirst()]).map {
+            "{locality: {region: \($0)}, lb_endpoints: [\($1.joined(separator: ", "))]}"
+        }
+        let manager = "envoy.extensions.filters.network.http_connection_manager.v3"
+        let route =
+            "{match: {prefix: /}, route: {cluster: shop, metadata_match: "
+            + "{filter_metadata: {envoy.lb: {v: '0'}}}}}"
+        let text = """
+            static_resources:
+              clusters: [{name: shop, connect_timeout: 1s,
+                lb_subset_config: {subset_selectors: [{keys: [v]}]},
+                load_assignment: {cluster_name: shop, endpoints: [\(localities.joined(separator: ", "))]}}]
+              listeners:
+              - name: in
+                address: {socket_address: {address: 127.0.0.1, port_value: 8080}}
+                filter_chains: [{filters: [{name: h, typed_config: {
+                  "@type": type.googleapis.com/\(manager).HttpConnectionManager, stat_prefix: h,
+                  http_filters: [{name: r, typed_config: {"@type":
+                    type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}],
+                  route_config: {name: r, virtual_hosts: [{name: a, domains: ["*"],
+                    routes: [\(route)]}]}}}]}]
+            """
+        let bootstrap = try BootstrapLoader.load(text: Array(text.utf8))
+        let report = try MeshSimulator(bootstrap, FaultTimeline("run 10s\ntraffic shop 100")).run()
+        #expect(report.services.first?.phases.first?.answered == ["west": 1000])
+    }
+
     @Test("A run of the same seed says the same, and its JSON has the same numbers")
     func replay() throws {
         let report = try example()

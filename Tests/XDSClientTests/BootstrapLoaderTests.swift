@@ -35,10 +35,10 @@ private let listener = """
 struct BootstrapLoaderTests {
     @Test("max_retries is a budget of its own where none is given and it bounds anything")
     func maxRetries() throws {
-        for (threshold, percent, minimum) in [
-            ("max_retries: 7", 0.0, 7), ("max_retries: 4294967295", 20, 3),
-            ("max_requests: 7", 20, 3),
-            ("max_retries: 7, retry_budget: {budget_percent: {value: 30}}", 30, 3),
+        for (threshold, percent, minimum, burst) in [
+            ("max_retries: 7", 0.0, 7, 0), ("max_retries: 4294967295", 20, 3, 100),
+            ("max_requests: 7", 20, 3, 100),
+            ("max_retries: 7, retry_budget: {budget_percent: {value: 30}}", 30, 3, 0),
         ] {
             let loaded = try load(
                 "static_resources: {clusters: [{name: a, type: STATIC, connect_timeout: 1s, "
@@ -46,6 +46,59 @@ struct BootstrapLoaderTests {
             let breakers = loaded.staticResources.clusters[0].circuitBreakers
             #expect(breakers.retryBudgetPercent == percent)
             #expect(breakers.retryBudgetMinimum == minimum)
+            #expect(breakers.retryBurst == burst)
+        }
+    }
+
+    @Test("Each priority has thresholds of its own; of several for one the first counts")
+    func priorities() throws {
+        let loaded = try load(
+            "static_resources: {clusters: [{name: a, type: STATIC, connect_timeout: 1s, "
+                + "circuit_breakers: {thresholds: [{max_requests: 5}, {max_requests: 6}, "
+                + "{priority: HIGH, max_requests: 7, track_remaining: true}], "
+                + "per_host_thresholds: [{max_connections: 4, max_requests: 3}]}}]}")
+        let cluster = loaded.staticResources.clusters[0]
+        #expect(cluster.breakers(.normal).maxRequests == 5)
+        #expect(cluster.breakers(.high).maxRequests == 7)
+        #expect(cluster.breakers(.high).maxConnections == 1024)
+        #expect(cluster.breakers(.high).tracksRemaining)
+        #expect(!cluster.breakers(.normal).tracksRemaining)
+        #expect(cluster.breakers(.normal).maxConnectionsPerHost == 4)
+        #expect(cluster.breakers(.high).maxConnectionsPerHost == .max)
+        let warnings = loaded.warnings.joined()
+        #expect(warnings.contains("per_host_thresholds: bounds max_connections alone"))
+    }
+
+    @Test("The local cluster is named with our locality, and missed where it is not static")
+    func localCluster() throws {
+        let text = """
+            node: {locality: {region: r, zone: a}}
+            cluster_manager: {local_cluster_name: us}
+            static_resources: {clusters: [{name: us, type: STATIC, connect_timeout: 1s}]}
+            """
+        let loaded = try load(text)
+        #expect(loaded.settings.localCluster == "us" && loaded.warnings == [])
+        #expect(loaded.settings.locality == Locality(region: "r", zone: "a"))
+        let missing = try load(text.replacing("name: us, type", with: "name: others, type"))
+        #expect(
+            missing.warnings.first?.hasPrefix(
+                "cluster_manager.local_cluster_name: no static cluster is called us") == true)
+    }
+
+    @Test("How long requests queue is said by the bootstrap, and by a cluster for its own")
+    func queueTimeout() throws {
+        func cluster(_ value: String) -> String {
+            "static_resources: {clusters: [{name: a, type: STATIC, connect_timeout: 1s, metadata: "
+                + "{filter_metadata: {meshproxy: {queue_timeout_ms: \(value)}}}}]}\n"
+                + "bootstrap_extensions: [{name: meshproxy, typed_config: {queue_timeout: 0.25s, "
+                + "'@type': type.googleapis.com/meshproxy.config.v1.MeshProxy}}]"
+        }
+        let loaded = try load(cluster("40"))
+        #expect(loaded.settings.queueTimeout == .milliseconds(250))
+        #expect(loaded.staticResources.clusters[0].queueTimeout == .milliseconds(40))
+        #expect(loaded.warnings == [])
+        for wrong in ["-1", "soon", "86400001"] {
+            #expect(throws: (any Error).self, "\(wrong)") { try load(cluster(wrong)) }
         }
     }
 

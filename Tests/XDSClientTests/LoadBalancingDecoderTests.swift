@@ -59,6 +59,15 @@ import XDSClient
             least?.slowStart == .init(window: .seconds(30), aggression: 2, minimum: 0.25))
     }
 
+    @Test("override_host_status, and what counts without it")
+    func overrideStatuses() {
+        #expect(decode("").0?.overrideStatuses == [.unknown, .healthy, .degraded])
+        let set = "common_lb_config: {override_host_status: {statuses: [HEALTHY, DRAINING]}}"
+        #expect(decode(set).0?.overrideStatuses == [.healthy, .draining])
+        let none = "common_lb_config: {override_host_status: {}}"
+        #expect(decode(none).0?.overrideStatuses == [])
+    }
+
     @Test("The first typed policy that is known counts")
     func typedList() {
         let least = decode(
@@ -92,6 +101,40 @@ import XDSClient
                 """)
         ).0
         #expect(ring?.hashPolicy == [HashPolicy(source: .header("x-key"), terminal: true)])
+    }
+
+    @Test("Subsets in both ways, and the route's side of them")
+    func subsets() {
+        let selectors = """
+            subset_selectors: [{keys: [b, a], fallback_policy: KEYS_SUBSET, fallback_keys_subset: [a]},
+            {keys: [id], fallback_policy: NO_FALLBACK, single_host_per_subset: true}]
+            """
+        let fields = """
+            fallback_policy: DEFAULT_SUBSET, default_subset: {a: x, n: 1}, \(selectors),
+            locality_weight_aware: true, scale_locality_weight: true, panic_mode_any: true,
+            list_as_any: true, metadata_fallback_policy: FALLBACK_LIST
+            """
+        var expected = LoadBalancing.Subsets(
+            [
+                .init(["a", "b"], fallback: .keys(["a"])),
+                .init(["id"], fallback: .refuse, isSingle: true),
+            ], fallback: .defaultSubset, defaultSubset: ["a": .string("x"), "n": .number(1)],
+            localityWeights: .scaled, panicsToAny: true, listsMatchAny: true,
+            readsFallbackList: true)
+        #expect(decode("lb_subset_config: {\(fields)}").0?.subsets == expected)
+        expected.allowsMoreKeys = true
+        let typed = decode(
+            typed(
+                """
+                {"@type": \(prefix).subset.v3.Subset, \(fields), allow_redundant_keys: true,
+                subset_lb_policy: {policies: [{typed_extension_config: {name: r, typed_config:
+                {"@type": \(prefix).random.v3.Random}}}]}}
+                """)
+        ).0
+        #expect(typed?.subsets == expected && typed?.policy == .random)
+        // Envoy takes a configuration without selectors for none.
+        let empty = decode("lb_subset_config: {fallback_policy: ANY_ENDPOINT}").0
+        #expect(empty != nil && empty?.subsets == nil)
     }
 
     @Test("Our own policy: defaults, and a price for a pair of localities")
@@ -130,6 +173,11 @@ import XDSClient
                 "ring_hash_lb_config"
             ), ("least_request_lb_config: {choice_count: 1}, lb_policy: 1", "choice_count"),
             ("load_balancing_policy: {}", "load_balancing_policy.policies"),
+            ("lb_subset_config: {subset_selectors: [{keys: []}]}", "subset_selectors[0].keys"),
+            (
+                "lb_subset_config: {subset_selectors: [{keys: [a], fallback_policy: KEYS_SUBSET, "
+                    + "fallback_keys_subset: [a]}]}", "subset_selectors[0].fallback_keys_subset"
+            ),
             (
                 """
                 load_balancing_policy: {policies: [{typed_extension_config: {name: p, typed_config:

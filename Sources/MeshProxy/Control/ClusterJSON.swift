@@ -34,9 +34,10 @@ extension ConfigJSON {
             ),
             ("dns_refresh_rate", optional(refresh)),
             ("health_checks", .array(cluster.healthChecks.map(healthCheck))),
-            ("circuit_breakers", circuitBreakers(cluster.circuitBreakers)),
+            ("circuit_breakers", circuitBreakers(cluster)),
             ("lb_policy", .string(policy(cluster.loadBalancing.policy))),
             ("common_lb_config", commonLB(cluster.loadBalancing)),
+            ("lb_subset_config", cluster.loadBalancing.subsets.map(subsets) ?? .null),
             ("outlier_detection", cluster.outlierDetection.map(outlierDetection) ?? .null),
             ("transport_socket", transport(cluster.transport)),
             (
@@ -63,13 +64,50 @@ extension ConfigJSON {
         }
     }
 
+    private static func subsets(_ rules: LoadBalancing.Subsets) -> JSONValue {
+        func words(_ fallback: LoadBalancing.Subsets.Fallback) -> JSONValue {
+            switch fallback {
+            case .refuse: "NO_FALLBACK"
+            case .anyEndpoint: "ANY_ENDPOINT"
+            case .defaultSubset: "DEFAULT_SUBSET"
+            case .keys: "KEYS_SUBSET"
+            }
+        }
+        let selectors = rules.selectors.map { selector in
+            var fewer: [String] = []
+            if case .keys(let keys)? = selector.fallback { fewer = keys }
+            return JSONValue.message(
+                ("keys", .array(selector.keys.sorted().map { .string($0) })),
+                ("fallback_policy", selector.fallback.map(words) ?? .null),
+                ("fallback_keys_subset", .array(fewer.map { .string($0) })),
+                ("single_host_per_subset", flag(selector.isSingle)))
+        }
+        return .message(
+            ("fallback_policy", words(rules.fallback)),
+            ("default_subset", rules.defaultSubset.isEmpty ? .null : object(rules.defaultSubset)),
+            ("subset_selectors", .array(selectors)),
+            ("locality_weight_aware", flag(rules.localityWeights != .ignored)),
+            ("scale_locality_weight", flag(rules.localityWeights == .scaled)),
+            ("panic_mode_any", flag(rules.panicsToAny)),
+            ("list_as_any", flag(rules.listsMatchAny)),
+            ("metadata_fallback_policy", rules.readsFallbackList ? "FALLBACK_LIST" : .null))
+    }
+
     private static func commonLB(_ balancing: LoadBalancing) -> JSONValue {
-        .message(
+        var zones = JSONValue.null
+        if case .zoneAware(let rule) = balancing.localityMode, rule != .init() {
+            zones = .message(
+                ("routing_enabled", ["value": .number(Int64(rule.routingEnabled))]),
+                ("min_cluster_size", .number(Int64(rule.minClusterSize))),
+                ("fail_traffic_on_panic", flag(rule.failsOnPanic)))
+        }
+        return .message(
             (
                 "healthy_panic_threshold",
                 balancing.panicThreshold == 50
                     ? .null : ["value": .decimal(balancing.panicThreshold)]
-            ), ("locality_weighted_lb_config", balancing.localityMode == .weighted ? [:] : .null))
+            ), ("zone_aware_lb_config", zones),
+            ("locality_weighted_lb_config", balancing.localityMode == .weighted ? [:] : .null))
     }
 
     private static func protocolOptions(_ cluster: Cluster) -> JSONValue {
@@ -102,18 +140,37 @@ extension ConfigJSON {
         ]
     }
 
-    private static func circuitBreakers(_ limits: CircuitBreakers) -> JSONValue {
-        if limits == CircuitBreakers() { return .null }
-        return [
-            "thresholds": [
-                [
-                    "max_connections": .number(Int64(limits.maxConnections)),
-                    "max_pending_requests": .number(Int64(limits.maxPendingRequests)),
-                    "max_requests": .number(Int64(limits.maxRequests)),
-                    "max_retries": .number(Int64(limits.maxRetries)),
-                ]
-            ]
-        ]
+    private static func circuitBreakers(_ cluster: Cluster) -> JSONValue {
+        let set = RequestPriority.allCases.filter { cluster.breakers($0) != CircuitBreakers() }
+        if set.isEmpty { return .null }
+        let perHost = set.filter { cluster.breakers($0).maxConnectionsPerHost != .max }
+        return .message(
+            ("thresholds", .array(set.map { thresholds(of: cluster, $0) })),
+            (
+                "per_host_thresholds",
+                perHost.isEmpty
+                    ? .null
+                    : .array(
+                        perHost.map {
+                            .message(
+                                ("priority", $0 == .high ? "HIGH" : .null),
+                                (
+                                    "max_connections",
+                                    .number(Int64(cluster.breakers($0).maxConnectionsPerHost))
+                                ))
+                        })
+            ))
+    }
+
+    static func thresholds(of cluster: Cluster, _ priority: RequestPriority) -> JSONValue {
+        let limits = cluster.breakers(priority)
+        return .message(
+            ("priority", priority == .high ? "HIGH" : .null),
+            ("max_connections", .number(Int64(limits.maxConnections))),
+            ("max_pending_requests", .number(Int64(limits.maxPendingRequests))),
+            ("max_requests", .number(Int64(limits.maxRequests))),
+            ("max_retries", .number(Int64(limits.maxRetries))),
+            ("track_remaining", limits.tracksRemaining ? .bool(true) : .null))
     }
 
     private static func outlierDetection(_ detection: OutlierDetection) -> JSONValue {

@@ -21,11 +21,14 @@ extension AdminPages {
         let config = cluster.config
         let name = config.name
         var text = "\(name)::observability_name::\(observabilityName(config))\n"
-        let limits = config.circuitBreakers
-        text += "\(name)::default_priority::max_connections::\(limits.maxConnections)\n"
-        text += "\(name)::default_priority::max_pending_requests::\(limits.maxPendingRequests)\n"
-        text += "\(name)::default_priority::max_requests::\(limits.maxRequests)\n"
-        text += "\(name)::default_priority::max_retries::\(limits.maxRetries)\n"
+        for priority in RequestPriority.allCases {
+            let limits = config.breakers(priority)
+            let stem = "\(name)::\(priority == .high ? "high" : "default")_priority::"
+            text += "\(stem)max_connections::\(limits.maxConnections)\n"
+            text += "\(stem)max_pending_requests::\(limits.maxPendingRequests)\n"
+            text += "\(stem)max_requests::\(limits.maxRequests)\n"
+            text += "\(stem)max_retries::\(limits.maxRetries)\n"
+        }
         text += "\(name)::added_via_api::\(config.provenance.source != "static")\n"
         if case .eds(let service) = config.discovery {
             text += "\(name)::eds_service_name::\(service.isEmpty ? name : service)\n"
@@ -33,6 +36,8 @@ extension AdminPages {
         for (priority, state) in control.failbacks.states(of: name) {
             text += "\(name)::priority::\(priority)::\(state)\n"
         }
+        if let words = cluster.zoneWords { text += "\(name)::zone_routing::\(words)\n" }
+        for words in cluster.subsetWords { text += "\(name)::subset::\(words)\n" }
         for host in cluster.hosts {
             let stem = "\(name)::\(host.address)::"
             text += "\(stem)hostname::\(host.hostname)\n"
@@ -54,7 +59,6 @@ extension AdminPages {
     /// `envoy.admin.v3.ClusterStatus`.
     private func clusterStatus(_ cluster: UpstreamCluster) -> JSONValue {
         let config = cluster.config
-        let limits = config.circuitBreakers
         var service = ""
         if case .eds(let name) = config.discovery { service = name.isEmpty ? config.name : name }
         return .message(
@@ -65,14 +69,8 @@ extension AdminPages {
             (
                 "circuit_breakers",
                 [
-                    "thresholds": [
-                        [
-                            "max_connections": .number(Int64(limits.maxConnections)),
-                            "max_pending_requests": .number(Int64(limits.maxPendingRequests)),
-                            "max_requests": .number(Int64(limits.maxRequests)),
-                            "max_retries": .number(Int64(limits.maxRetries)),
-                        ]
-                    ]
+                    "thresholds": .array(
+                        RequestPriority.allCases.map { ConfigJSON.thresholds(of: config, $0) })
                 ]
             ),
             (

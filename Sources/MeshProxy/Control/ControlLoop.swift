@@ -59,7 +59,8 @@ final class ControlLoop {
 
     init(
         loop: any IOLoop, bootstrap: Bootstrap, files: any FileSource, log: ProxyLog,
-        metrics: WorkerMetrics, workers: [(WorkerOrder) -> Void]
+        metrics: WorkerMetrics, workers: [(WorkerOrder) -> Void],
+        breakers: BreakerTable = BreakerTable()
     ) {
         self.loop = loop
         self.bootstrap = bootstrap
@@ -68,7 +69,10 @@ final class ControlLoop {
         self.workers = workers
         base = bootstrap.staticResources
         started = loop.now
-        clusters = ClusterSet(loop: loop, settings: bootstrap.settings, log: log, metrics: metrics)
+        clusters = ClusterSet(
+            loop: loop, settings: bootstrap.settings, log: log, metrics: metrics,
+            breakers: breakers)
+        clusters.tell = { workers[$0](.placeIsFree($1)) }
         health = HealthModel(
             failuresToEject: bootstrap.settings.transportFailuresToEject,
             baseHold: bootstrap.settings.baseHold, maxHold: bootstrap.settings.maxHold)
@@ -262,8 +266,10 @@ final class ControlLoop {
                 health.failed(
                     cluster: cluster, address, gateway: nil, failure, now: loop.now))
             if failure.kind.isSilence { fellSilent(address, of: cluster) }
-        case .recovered(let cluster, let address):
-            publish(health.succeeded(cluster: cluster, address, gateway: nil))
+        case .recovered(let cluster, let address, let path):
+            publish(health.succeeded(cluster: cluster, address, gateway: path))
+        case .answered(let path):
+            publish(health.answered(path: path))
         }
     }
 
@@ -368,8 +374,9 @@ final class ControlLoop {
         for cluster in snapshot.clusters {
             names.insert(cluster.name)
             for locality in cluster.endpoints.localities {
-                for case .address(let address) in locality.endpoints.map(\.target) {
-                    addresses.insert(address)
+                for endpoint in locality.endpoints {
+                    if let address = endpoint.address { addresses.insert(address) }
+                    addresses.formUnion(endpoint.additionalAddresses)
                 }
             }
         }

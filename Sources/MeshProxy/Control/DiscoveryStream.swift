@@ -51,7 +51,9 @@ final class DiscoveryStream: UpstreamCaller {
             picked = pick
             let pool = cluster.pool(to: pick.host, downstreamIsHTTP2: true)
             self.pool = pool
-            if let connection = pool.lease(for: self) { leased(connection) }
+            if case .connection(let connection) = pool.lease(for: self, .unlimited) {
+                leased(connection)
+            }
         }
     }
 

@@ -113,6 +113,7 @@ extension AdminPages {
         }
         cluster.metrics.standing(
             healthy: healthy, degraded: degraded, excluded: excluded, ejected: ejected)
+        cluster.limits.showStanding(of: cluster.config)
     }
 
     private func ownMetrics(_ reading: MetricsReading) -> [OwnMetric] {

@@ -16,8 +16,9 @@ import Observability
 /// it and had room; what is owed is remembered. So a slow reader shuts the window of a fast
 /// writer, whatever the protocols.
 ///
-/// **Time.** An exchange is used again for later requests, and its timers with it: a deadline
-/// that moves forward costs one store.
+/// **Time.** What it waits for is in `times`, and one timer stands at the earliest of it. An exchange
+/// is used again for later requests, and its timer with it: a deadline that moves forward costs one
+/// store.
 final class Exchange: UpstreamCaller {
     let worker: Worker
     var downstream: DownstreamConnection?
@@ -37,7 +38,7 @@ final class Exchange: UpstreamCaller {
     var choice: ClusterChoice?
     private var forward: CompiledForward?
     var cluster: UpstreamCluster?
-    private var picked: Pick?
+    private(set) var picked: Pick?
     var host: Host? { picked?.host }
     private var pool: UpstreamPool?
     private var upstream: UpstreamConnection?
@@ -46,14 +47,14 @@ final class Exchange: UpstreamCaller {
     private var asked: RetryPlan?
     /// Made when something has failed.
     private var retry: RetryState?
-    /// When the whole exchange must be over.
-    var mustEnd = Instant.distantFuture
-    private var attempted: [Host] = []
-    private var holdsRetryBudget = false
+    /// What it holds of its cluster's limits.
+    var places = ExchangePlaces()
+    private(set) var attempted: [Host] = []
     /// What the hash policies came to, for clusters that ask.
     private var hashKey: UInt64?
     /// Cookies made up for it, which the client is to keep.
     private var setCookies: [String] = []
+    var session: RequestSession?
 
     var responseHasBegun = false
     var responseIsComplete = false
@@ -64,14 +65,8 @@ final class Exchange: UpstreamCaller {
     var log = AccessLogRecord()
     var began = Instant.zero
     var attemptBegan = Instant.zero
-    private var deadline: LoopTimer?
-    private(set) var attemptTimer: LoopTimer?
-    private var idleTimer: LoopTimer?
-    /// Runs while an attempt is under way, where its policy bounds its silence.
-    private var tryIdleTimer: LoopTimer?
-    private var tryIdleLimit = Duration.zero
-    /// How long neither side may be silent; zero is for ever.
-    private var idleLimit = Duration.zero
+    private(set) var times = ExchangeTimes()
+    private var timer: LoopTimer?
 
     /// Bytes of a request body that are kept for another attempt.
     private static let replayLimit = 64 * 1024
@@ -95,8 +90,8 @@ final class Exchange: UpstreamCaller {
         began = worker.loop.now
         let manager = downstream.manager
         manager.metrics.requestBegan()
-        idleLimit = manager.config.streamIdleTimeout
-        touchIdle()
+        times.touch(at: began)
+        boundIdle(manager.config.streamIdleTimeout)
 
         RequestHeaders.prepare(
             &request, config: manager.config, connection: downstream, random: &worker.random)
@@ -115,7 +110,7 @@ final class Exchange: UpstreamCaller {
             self.virtualHost = virtualHost
             if let forward = route.forward {
                 self.forward = forward
-                idleLimit = forward.action.idleTimeout ?? idleLimit
+                if let limit = forward.action.idleTimeout { boundIdle(limit) }
                 forwardTo(route, forward)
                 return
             }
@@ -132,7 +127,7 @@ final class Exchange: UpstreamCaller {
     }
 
     func requestBody(_ bytes: UnsafeBufferPointer<UInt8>, endStream: Bool) {
-        touchIdle()
+        touch()
         log.bytesReceived += bytes.count
         requestIsComplete = endStream
         guard !isFinished, !responseIsComplete else {
@@ -193,20 +188,19 @@ final class Exchange: UpstreamCaller {
             reply(.noCluster(name, status: forward.action.clusterNotFoundStatus))
             return
         }
-        guard cluster.admitRequest() else {
-            reply(.overflow("too many requests to \(name)"))
-            return
-        }
         self.cluster = cluster
+        let admission = admit(to: cluster, forward)
+        if admission == .refused { return }
         if cluster.usesKeys, let rule = cluster.hashKey ?? forward.hashKey {
             hashKey = rule.key(
                 for: request, remote: downstream?.remoteAddress,
                 local: downstream?.localAddress, setCookies: &setCookies)
         }
+        if let sessions = downstream?.manager.sessions { joinSession(route, fallback: sessions) }
         route.rewritePath(of: &request)
         if request.containsAny(of: RetryPlan.internalOnly) { takeWishes() }
         if requestIsComplete { requestEnded() }
-        attempt()
+        if admission == .granted { attempt() }
     }
 
     /// Reads what a trusted client asks for with x-envoy headers.
@@ -223,10 +217,14 @@ final class Exchange: UpstreamCaller {
         guard let cluster, !isFinished else { return }
         attemptBegan = worker.loop.now
         log.attemptCount += 1
+        let subset = forward?.subset(for: self.choice)
+        let override = session?.override(isRetry: !attempted.isEmpty)
         let choice =
-            attempted.isEmpty
-            ? cluster.pick(attempted: attempted, key: hashKey)
-            : cluster.pickAgain(attempted: attempted, key: hashKey, policy: forward?.retryPolicy)
+            attempted.isEmpty || override != nil
+            ? cluster.pick(
+                attempted: attempted, key: hashKey, override: override, subset: subset)
+            : cluster.pickAgain(
+                attempted: attempted, key: hashKey, subset: subset, policy: forward?.retryPolicy)
         switch choice {
         case .none(let reason):
             noteAttempt(reason)
@@ -245,17 +243,27 @@ final class Exchange: UpstreamCaller {
     }
 
     private func lease(from cluster: UpstreamCluster, _ host: Host) {
-        let pool = cluster.pool(to: host, downstreamIsHTTP2: downstream?.isHTTP2 ?? false)
+        let pool = cluster.pool(
+            to: host, downstreamIsHTTP2: downstream?.isHTTP2 ?? false, priority: places.priority)
         self.pool = pool
-        if pool.refusesCallers {
-            leaseFailed(
-                UpstreamFailure(
-                    transport: TransportFailure(.exhausted, detail: "too many pending requests"),
-                    unprocessed: true, overflow: true))
-            return
+        if requestIsComplete { boundAttempt() }
+        take(pool.lease(for: self, takePendingPlace()))
+    }
+
+    /// - Parameter failed: a connection that could not take the request.
+    private func take(_ lease: UpstreamPool.Lease, after failed: UpstreamConnection? = nil) {
+        switch lease {
+        case .connection(let connection) where connection === failed:
+            dropAttempt()
+            releaseHost(.neutral)
+            reply(.overflow("the request has no form on this connection"))
+        case .connection(let connection): leased(connection)
+        case .waits: break
+        case .overflow:
+            dropAttempt()
+            releaseHost(.neutral)
+            queueForPending()
         }
-        if requestIsComplete { startAttemptTimer() }
-        if let connection = pool.lease(for: self) { leased(connection) }
     }
 
     func leased(_ connection: UpstreamConnection) {
@@ -266,22 +274,16 @@ final class Exchange: UpstreamCaller {
         let endsNow = requestIsComplete && body == 0 && requestTrailers == nil
         guard let stream = connection.send(head, endStream: endsNow, for: self) else {
             // It filled up since it was offered, or the request can't be sent this way at all.
-            guard let other = pool?.lease(for: self) else { return }
-            if other !== connection {
-                leased(other)
-            } else {
-                leaseFailed(
-                    UpstreamFailure(
-                        transport: TransportFailure(
-                            .exhausted, detail: "the request has no form on this connection"),
-                        unprocessed: true, overflow: true))
-            }
+            if let pool { take(pool.lease(for: self), after: connection) }
             return
         }
         upstream = connection
         upstreamID = stream
         pool = nil
-        if let limit = forward?.perTryIdleTimeout, limit > .zero { startTryIdle(limit) }
+        if let limit = forward?.perTryIdleTimeout, limit > .zero {
+            times.boundTry(limit, from: worker.loop.now)
+            setTimer()
+        }
         if downstream?.manager.wantsLog == true {
             log.upstreamLocalAddress = connection.localAddress
         }
@@ -298,13 +300,11 @@ final class Exchange: UpstreamCaller {
         }
     }
 
+    // Later attempts might be the last.
+    var prefersToMove: Bool { attempted.isEmpty }
+
     func leaseFailed(_ failure: UpstreamFailure) {
         pool = nil
-        if failure.overflow {
-            releaseHost(.neutral)
-            reply(.overflow(failure.transport.detail))
-            return
-        }
         failed(failure, .unsent)
     }
 
@@ -326,8 +326,7 @@ final class Exchange: UpstreamCaller {
     /// An attempt ended before its response: another endpoint, or a reply of our own.
     private func failed(_ event: UpstreamFailure, _ progress: RetryState.Progress) {
         let failure = event.transport
-        attemptTimer?.stop()
-        stopTryIdle()
+        times.endAttempt()
         noteAttempt(failure.kind.word)
         if let host { attempted.append(host) }
         releaseHost(event.outcome(wasConnected: progress != .unsent))
@@ -339,12 +338,9 @@ final class Exchange: UpstreamCaller {
         reply(.upstreamFailed(failure, connected: progress != .unsent))
     }
 
-    /// A place in the retry budget has become free for this exchange.
-    func retryAdmitted() {
-        holdsRetryBudget = true
-        attemptTimer?.stop()
-        cluster?.metrics.retried()
-        // Not from inside the call that ended the other retry; by then this one may be over.
+    /// Makes the attempt that has waited for its place.
+    func attemptLater() {
+        // Not from inside the call that gave the place back; by then this one may be over.
         let life = life
         worker.loop.atTurnEnd(
             Deferred { [weak self] in
@@ -354,7 +350,7 @@ final class Exchange: UpstreamCaller {
 
     private var retryState: RetryState {
         retry
-            ?? RetryState(plan: asked ?? RetryPlan(forward), head: request, deadline: mustEnd)
+            ?? RetryState(plan: asked ?? RetryPlan(forward), head: request, deadline: times.end)
     }
 
     /// - Returns: whether another attempt has been arranged.
@@ -368,15 +364,13 @@ final class Exchange: UpstreamCaller {
         let decision = state.decide(
             evidence, now: worker.loop.now, canReplay: canReplay, random: &worker.random
         ) {
-            if !holdsRetryBudget { holdsRetryBudget = cluster.admitRetry() }
-            mustWait = !holdsRetryBudget && mayWait
-            return holdsRetryBudget || mayWait
+            if admitRetry(to: cluster) { return true }
+            mustWait = mayWait && waitForRetry(in: cluster)
+            return mustWait
         }
         retry = state
         switch decision {
         case .retry where mustWait:
-            startAttemptTimer(at: worker.loop.now + Exchange.longestBudgetWait, .budget)
-            cluster.waitForRetry(self)
             return true
         case .giveUp(let refusal):
             if refusal == .attemptsSpent {
@@ -390,7 +384,7 @@ final class Exchange: UpstreamCaller {
             if time <= worker.loop.now {
                 attempt()
             } else {
-                startAttemptTimer(at: time, .retry)
+                wait(for: .retry, until: time)
             }
             return true
         }
@@ -399,13 +393,13 @@ final class Exchange: UpstreamCaller {
     // MARK: The response
 
     func responseInterim(_ head: MessageHead) {
-        touchIdle()
+        touch()
         // 101 would change the protocol, which neither side has asked for.
         if head.status != 101 { downstream?.send(head, on: id, endStream: false) }
     }
 
     func responseHead(_ head: consuming MessageHead, endStream: Bool) {
-        touchIdle()
+        touch()
         guard let downstream, let cluster else { return }
         cluster.metrics.responded(head.status, took: worker.loop.now - attemptBegan)
         if cluster.detectsOutliers, let host {
@@ -420,7 +414,7 @@ final class Exchange: UpstreamCaller {
         noteAttempt(nil)
         responseHasBegun = true
         // Envoy's rule, too: what the client has begun to see is bound by the deadline alone.
-        attemptTimer?.stop()
+        times.stopWaiting()
         replay.removeAll()
         replay.shrink()
         canReplay = false
@@ -429,6 +423,7 @@ final class Exchange: UpstreamCaller {
             date: worker.date)
         applyResponseChanges(&head)
         for cookie in setCookies { head.append("set-cookie", cookie) }
+        if let session { nameEndpoint(session, in: &head) }
         log.status = head.status
         if downstream.manager.wantsLog { log.response = head }
         responseIsComplete = endStream
@@ -445,8 +440,14 @@ final class Exchange: UpstreamCaller {
         // Asked on a copy first: what is ended below can't be taken back.
         let mayRetry = probe.decide(
             evidence, now: worker.loop.now, canReplay: canReplay, random: &worker.random
-        ) { holdsRetryBudget || cluster.hasRetryBudget }
-        guard case .retry = mayRetry else { return false }
+        ) { hasRoomForRetry(in: cluster) }
+        guard case .retry = mayRetry else {
+            if mayRetry == .giveUp(.budgetSpent) {
+                cluster.metrics.retryOverflowed()
+                log.flags.insert(.upstreamOverflow)
+            }
+            return false
+        }
         noteAttempt("\(head.status)")
         let (pick, connection, stream) = (picked, upstream, upstreamID)
         if let pick { attempted.append(pick.host) }
@@ -460,7 +461,7 @@ final class Exchange: UpstreamCaller {
     }
 
     func responseBody(_ bytes: UnsafeBufferPointer<UInt8>, endStream: Bool) {
-        touchIdle()
+        touch()
         guard let downstream else { return }
         log.bytesSent += bytes.count
         responseIsComplete = endStream
@@ -507,18 +508,11 @@ final class Exchange: UpstreamCaller {
         if let drill = cluster?.drill {
             drill.requestEnded(log, began: began, wasHeld: isHeld)
         }
-        deadline?.stop()
-        attemptTimer?.stop()
-        idleTimer?.stop()
-        stopTryIdle()
+        timer?.stop()
         if let upstream, !responseIsComplete { upstream.reset(upstreamID, .cancel) }
         pool?.stopWaiting(self)
         releaseHost(.neutral)
-        if let cluster {
-            if retry != nil, !holdsRetryBudget { cluster.stopWaitingForRetry(self) }
-            cluster.releaseRequest()
-            if holdsRetryBudget { cluster.releaseRetry() }
-        }
+        if let cluster { releasePlaces(in: cluster) }
         if let downstream {
             let manager = downstream.manager
             manager.metrics.requestEnded(status: log.status, took: worker.loop.now - began)
@@ -542,7 +536,7 @@ final class Exchange: UpstreamCaller {
         forward = nil
         asked = nil
         retry = nil
-        mustEnd = .distantFuture
+        times = ExchangeTimes()
         request = MessageHead()
         requestTrailers = nil
         replay.removeAll()
@@ -551,9 +545,9 @@ final class Exchange: UpstreamCaller {
         owedToDownstream = 0
         owedToUpstream = 0
         attempted.removeAll(keepingCapacity: true)
-        holdsRetryBudget = false
         hashKey = nil
         if !setCookies.isEmpty { setCookies = [] }
+        session = nil
         responseHasBegun = false
         responseIsComplete = false
         log = AccessLogRecord()
@@ -581,16 +575,6 @@ final class Exchange: UpstreamCaller {
 
     // MARK: Time
 
-    enum AttemptTimer {
-        case perTry, retry, budget
-        /// A drill's.
-        case silence, delay
-    }
-    /// How long a retry waits for others to make room in the budget.
-    private static let longestBudgetWait = Duration.seconds(2)
-
-    private(set) var attemptTimerMeans = AttemptTimer.perTry
-
     /// From the end of the request to the end of the response; zero is for ever.
     var timeLimit: Duration {
         guard let forward else { return .zero }
@@ -610,38 +594,59 @@ final class Exchange: UpstreamCaller {
     private func requestEnded() {
         let timeout = timeLimit
         if isFinished { return }
-        if upstream != nil || pool != nil { startAttemptTimer() }
+        if upstream != nil || pool != nil { boundAttempt() }
         guard timeout > .zero else { return }
-        if deadline == nil {
-            deadline = LoopTimer(worker.loop.timers) { [unowned self] in deadlinePassed() }
-        }
-        let time = worker.loop.now + timeout
-        mustEnd = time
-        retry?.deadline = time
-        deadline?.start(at: time)
+        times.end = worker.loop.now + timeout
+        retry?.deadline = times.end
+        setTimer()
     }
 
-    private func startAttemptTimer() {
+    private func boundAttempt() {
         guard let limit = perTryTimeout, !responseHasBegun else { return }
-        startAttemptTimer(at: worker.loop.now + limit, .perTry)
+        wait(for: .perTry, until: worker.loop.now + limit)
     }
 
-    func startAttemptTimer(at time: Instant, _ meaning: AttemptTimer) {
-        if attemptTimer == nil {
-            attemptTimer = LoopTimer(worker.loop.timers) { [unowned self] in attemptTimerFired() }
+    func wait(for event: ExchangeTimes.Wait, until time: Instant) {
+        times.wait(for: event, until: time)
+        setTimer()
+    }
+
+    private func boundIdle(_ limit: Duration) {
+        times.idleLimit = limit
+        if limit > .zero { setTimer() }
+    }
+
+    /// Either side gave a sign of life. No timer moves: it looks again when its time comes.
+    private func touch() {
+        times.touch(at: worker.loop.now)
+    }
+
+    private func setTimer() {
+        let time = times.next
+        if time == .distantFuture { return }
+        if timer == nil {
+            timer = LoopTimer(worker.loop.timers) { [unowned self] in timerFired() }
         }
-        attemptTimerMeans = meaning
-        attemptTimer?.start(at: time)
+        timer?.start(at: time)
     }
 
-    private func attemptTimerFired() {
-        switch attemptTimerMeans {
+    private func timerFired() {
+        let due = times.takeDue(at: worker.loop.now)
+        let life = life
+        switch due {
+        case nil: break
+        case .end: deadlinePassed()
+        case .idle: idled()
+        case .tryIdle: if responseHasBegun { idled() } else { tryTimedOut("try-idle") }
+        case .wait(let wait): waited(for: wait)
+        }
+        if !isFinished, self.life == life { setTimer() }
+    }
+
+    private func waited(for wait: ExchangeTimes.Wait) {
+        switch wait {
         case .retry:
             attempt()
-        case .budget:
-            cluster?.stopWaitingForRetry(self)
-            log.flags.insert(.upstreamOverflow)
-            reply(.overflow("retry budget"))
         case .perTry: tryTimedOut("try-timeout")
         case .silence:
             if let host, let cluster { fail(by: cluster.silenceEnded(host)) }
@@ -677,39 +682,11 @@ final class Exchange: UpstreamCaller {
     }
 
     private func dropAttempt() {
-        attemptTimer?.stop()
-        stopTryIdle()
+        times.endAttempt()
         upstream?.reset(upstreamID, .cancel)
         upstream = nil
         pool?.stopWaiting(self)
         pool = nil
-    }
-
-    private func touchIdle() {
-        if tryIdleLimit > .zero { startTryIdle(tryIdleLimit) }
-        guard downstream != nil, idleLimit > .zero else { return }
-        if idleTimer == nil {
-            idleTimer = LoopTimer(worker.loop.timers) { [unowned self] in idled() }
-        }
-        idleTimer?.start(at: worker.loop.now + idleLimit)
-    }
-
-    private func startTryIdle(_ limit: Duration) {
-        tryIdleLimit = limit
-        if tryIdleTimer == nil {
-            tryIdleTimer = LoopTimer(worker.loop.timers) { [unowned self] in tryIdled() }
-        }
-        tryIdleTimer?.start(at: worker.loop.now + limit)
-    }
-
-    private func stopTryIdle() {
-        tryIdleLimit = .zero
-        tryIdleTimer?.stop()
-    }
-
-    private func tryIdled() {
-        tryIdleLimit = .zero
-        if responseHasBegun { idled() } else { tryTimedOut("try-idle") }
     }
 
     private func idled() {

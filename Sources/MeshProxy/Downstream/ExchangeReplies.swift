@@ -12,6 +12,9 @@ extension Exchange {
         log.details = error.details
         log.status = error.status
         var head = error.head(for: request)
+        if case .overflow = error, !downstream.manager.config.suppressEnvoyHeaders {
+            head.append("x-envoy-overloaded", "true")
+        }
         ResponseHeaders.finish(
             &head, manager: downstream.manager, serviceTime: nil, date: worker.date)
         send(head, error.body(for: request), to: downstream)

@@ -1,4 +1,5 @@
 import EventLoop
+import HTTPCodec
 import MeshBase
 import MeshConfig
 import Observability
@@ -14,6 +15,10 @@ final class HTTPManager {
     private var connections: [ObjectIdentifier: DownstreamConnection] = [:]
     private(set) var isDraining = false
     let serverName: HeaderText
+    /// `nil` without a filter for sessions.
+    let sessions: SessionSetting?
+    private var plainContext: HTTPCodecContext?
+    private var tlsContext: HTTPCodecContext?
 
     init(
         config: HTTPConnectionManager, slot: RouteSlot, logs: [AccessLogWriter],
@@ -24,6 +29,10 @@ final class HTTPManager {
         self.logs = logs
         self.metrics = metrics
         self.listener = listener
+        sessions =
+            config.filters.lazy.compactMap {
+                if case .statefulSession(let setting) = $0 { setting } else { nil }
+            }.first
         serverName = HeaderText(config.serverName.isEmpty ? "meshproxy" : config.serverName)
     }
 
@@ -37,6 +46,21 @@ final class HTTPManager {
     var wantsLog: Bool { !logs.isEmpty }
     var connectionCount: Int { connections.count }
     var openExchanges: Int { connections.values.reduce(0) { $0 + $1.openExchanges } }
+
+    /// What the codecs of its connections share.
+    func codecContext(isTLS: Bool, _ workspace: HeadWorkspace) -> HTTPCodecContext {
+        if let made = isTLS ? tlsContext : plainContext { return made }
+        var limits = HTTPLimits()
+        limits.maxHeaderBytes = config.maxRequestHeadersBytes
+        limits.maxHeaderCount = config.maxRequestHeaders
+        limits.maxConcurrentStreams = config.maxConcurrentStreams
+        limits.streamWindow = config.initialStreamWindow
+        limits.connectionWindow = config.initialConnectionWindow
+        let context = HTTPCodecContext(
+            limits: limits, scheme: isTLS ? "https" : "http", workspace: workspace)
+        if isTLS { tlsContext = context } else { plainContext = context }
+        return context
+    }
 
     func opened(_ connection: DownstreamConnection) {
         connections[ObjectIdentifier(connection)] = connection
@@ -97,6 +121,8 @@ final class TCPManager {
     private let listener: ListenerMetrics
     private let logs: [AccessLogWriter]
     private var relays: [ObjectIdentifier: TCPRelay] = [:]
+    /// What each cluster's endpoints must be.
+    private let subsets: [SubsetCriteria?]
 
     init(
         config: TCPProxy, metrics: TCPMetrics, listener: ListenerMetrics, logs: [AccessLogWriter]
@@ -105,6 +131,7 @@ final class TCPManager {
         self.listener = listener
         self.metrics = metrics
         self.logs = logs
+        subsets = config.clusters.map { SubsetCriteria($0.subset) }
     }
 
     var wantsLog: Bool { !logs.isEmpty }
@@ -127,15 +154,17 @@ final class TCPManager {
         }
     }
 
-    func chooseCluster(_ random: inout SeededRandom) -> String {
+    func chooseCluster(
+        _ random: inout SeededRandom
+    ) -> (name: String, subset: SubsetCriteria?) {
         let total = config.clusters.reduce(0) { $0 + Int($1.weight) }
-        guard config.clusters.count > 1, total > 0 else { return config.clusters.first?.name ?? "" }
-        var draw = random.below(total)
-        for cluster in config.clusters {
+        guard total > 0 else { return ("", nil) }
+        var draw = config.clusters.count > 1 ? random.below(total) : 0
+        for (index, cluster) in config.clusters.enumerated() {
             draw -= Int(cluster.weight)
-            if draw < 0 { return cluster.name }
+            if draw < 0 { return (cluster.name, subsets[index]) }
         }
-        return ""
+        return ("", nil)
     }
 
     func endAll() {

@@ -19,12 +19,15 @@ final class TCPRelay {
     private var cluster: UpstreamCluster?
     /// The client's address, where it decides the endpoint.
     private let hashKey: UInt64?
+    private var subset: SubsetCriteria?
     private var picked: Pick?
     private var attempted: [Host] = []
     private var firstBytes = ByteBuffer()
     private var idleTimer: LoopTimer?
     private var connectTimer: LoopTimer?
     private var isConnected = false
+    /// A place among the cluster's connections.
+    private var holdsConnection = false
     private var wasAnswered = false
     private var isOver = false
     private var log = AccessLogRecord()
@@ -56,7 +59,8 @@ final class TCPRelay {
 
     /// Chooses a cluster and connects. Over TLS called once the handshake is done.
     func begin() {
-        let name = manager.chooseCluster(&worker.random)
+        let name: String
+        (name, subset) = manager.chooseCluster(&worker.random)
         guard let cluster = worker.clusters[name] else {
             worker.log.debug("no such cluster", ["cluster": name])
             manager.metrics.foundNoRoute()
@@ -65,6 +69,12 @@ final class TCPRelay {
             return
         }
         self.cluster = cluster
+        guard cluster.limits.admitConnection(.normal, isFirst: false) else {
+            log.flags.insert(.upstreamOverflow)
+            end("overflow")
+            return
+        }
+        holdsConnection = true
         connect()
     }
 
@@ -73,7 +83,8 @@ final class TCPRelay {
     private func connect() {
         guard let cluster else { return }
         guard attempted.count < max(3, manager.config.maxConnectAttempts),
-            case .host(let pick) = cluster.pick(attempted: attempted, key: hashKey)
+            case .host(let pick) = cluster.pick(
+                attempted: attempted, key: hashKey, subset: subset)
         else {
             log.flags.formUnion(
                 attempted.isEmpty
@@ -98,9 +109,9 @@ final class TCPRelay {
                     session: cluster.makeSession(context, for: host),
                     clusters: worker.clusters, handler: end)
                 upstream = stream
-                stream.connect(host.address, options: options)
+                stream.connect(host.path.address, options: options)
             } else {
-                upstream = worker.loop.connect(host.address, options: options, handler: end)
+                upstream = worker.loop.connect(host.path.address, options: options, handler: end)
             }
         } catch {
             worker.log.warning(
@@ -138,7 +149,7 @@ final class TCPRelay {
             cluster?.observed(picked.host, .connected)
         }
         noteAttempt(nil)
-        log.upstreamLocalAddress = upstream.localAddress
+        if manager.wantsLog { log.upstreamLocalAddress = upstream.localAddress }
         firstBytes.withBytes { upstream.write($0.span) }
         firstBytes = ByteBuffer()
         downstream.resumeReading(.notReady)
@@ -160,9 +171,12 @@ final class TCPRelay {
     }
 
     fileprivate func receivedEnd(fromDownstream: Bool) {
-        (fromDownstream ? upstream : downstream)?.finish()
         if fromDownstream { downstreamHasEnded = true } else { upstreamHasEnded = true }
-        if downstreamHasEnded, upstreamHasEnded { end() }
+        if downstreamHasEnded, upstreamHasEnded {
+            end()
+        } else {
+            (fromDownstream ? upstream : downstream)?.finish()
+        }
     }
 
     fileprivate func drained(isDownstream: Bool) {
@@ -236,6 +250,8 @@ final class TCPRelay {
         upstreamEnd?.relay = nil
         if let picked { cluster?.release(picked, wasAnswered ? .responded : .neutral) }
         picked = nil
+        if holdsConnection { cluster?.limits.releaseConnection(.normal) }
+        holdsConnection = false
         manager.closed(self)
     }
 }

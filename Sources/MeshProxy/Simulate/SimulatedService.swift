@@ -10,6 +10,7 @@ final class SimulatedService {
     private let settings: Settings
     private let retryPolicy: RetryPolicy?
     private let timeout: Duration
+    private let subset: SubsetCriteria?
     private let home: String
     private let balancer: Balancer
     private var random: SeededRandom
@@ -23,20 +24,22 @@ final class SimulatedService {
 
     init(
         _ cluster: Cluster, _ traffic: FaultTimeline.Traffic, _ bootstrap: Bootstrap,
-        _ timeline: FaultTimeline, paths: PathHealth, random: SeededRandom
+        _ timeline: FaultTimeline, paths: PathHealth, localCluster: LocalCluster?,
+        random: SeededRandom
     ) {
         var random = random
         self.cluster = cluster
         self.traffic = traffic
         self.timeline = timeline
         settings = bootstrap.settings
-        (retryPolicy, timeout) = SimulatedService.route(to: cluster.name, bootstrap)
+        (retryPolicy, timeout, subset) = SimulatedService.route(to: cluster.name, bootstrap)
         let near = cluster.endpoints.localities.min { $0.priority < $1.priority }?.locality.region
         let own = bootstrap.node.locality.region
         home = own.isEmpty ? near ?? "" : own
         balancer = Balancer(
             configuration: cluster.loadBalancing, paths: paths, settings: bootstrap.settings,
             random: random.split())
+        balancer.setLocalCluster(localCluster)
         self.random = random
         budget = RetryBudget(cluster.circuitBreakers)
         var marks: Set<Instant> = [.zero, .zero + timeline.length]
@@ -53,10 +56,10 @@ final class SimulatedService {
         adoptEndpoints()
     }
 
-    /// The first route that leads there says how it is retried.
+    /// The first route that leads there says how it is retried, and to which subset it goes.
     private static func route(
         to name: String, _ bootstrap: Bootstrap
-    ) -> (RetryPolicy?, Duration) {
+    ) -> (RetryPolicy?, Duration, SubsetCriteria?) {
         let snapshot = bootstrap.staticResources
         let tables = snapshot.routes.sorted { $0.key < $1.key }.map(\.value)
         for host in (tables + snapshot.inlineRoutes).flatMap(\.virtualHosts) {
@@ -64,10 +67,12 @@ final class SimulatedService {
                 guard case .forward(let action) = route.action, action.target.leads(to: name)
                 else { continue }
                 let timeout = action.timeout > .zero ? action.timeout : .seconds(3600)
-                return (action.retryPolicy ?? host.retryPolicy, timeout)
+                return (
+                    action.retryPolicy ?? host.retryPolicy, timeout, SubsetCriteria(action.subset)
+                )
             }
         }
-        return (nil, .seconds(15))
+        return (nil, .seconds(15), nil)
     }
 
     /// When the timeline changes something.
@@ -98,7 +103,9 @@ final class SimulatedService {
     private func attempt(
         _ request: SimulatedRequest, _ service: Int, _ queue: inout SimulationQueue
     ) {
-        switch balancer.pick(PickContext(now: now, attempted: request.attempted)) {
+        switch balancer.pick(
+            PickContext(now: now, attempted: request.attempted, subset: subset))
+        {
         case .none(.spillLimited): finish(request, .shed)
         case .none: finish(request, .failed)
         case .host(let pick):
@@ -180,7 +187,9 @@ final class SimulatedService {
         let decision = request.retry.decide(
             evidence, now: now, canReplay: true, random: &random
         ) {
-            tookPlace = budget.begin(activeRequests: active)
+            tookPlace = budget.begin(
+                activeRequests: active,
+                leavesDomain: balancer.canLeaveDomain(of: request.attempted), now: now)
             return tookPlace
         }
         request.holdsBudget = tookPlace
@@ -205,20 +214,12 @@ final class SimulatedService {
     }
 
     private func adoptEndpoints() {
-        var resolved: [ResolvedEndpoint] = []
-        for locality in cluster.endpoints.localities {
-            for endpoint in locality.endpoints {
-                guard case .address(let address) = endpoint.target else { continue }
-                let isGone = timeline.entries.contains { entry in
-                    entry.fault == .empty && entry.from <= now && now < entry.until
-                        && entry.scope.matches(
-                            service: cluster.name, endpoint, at: address, in: locality.locality)
-                }
-                if isGone { continue }
-                resolved.append(
-                    ResolvedEndpoint(
-                        endpoint: endpoint, address: address, priority: locality.priority,
-                        locality: locality.locality, localityWeight: locality.weight))
+        let resolved = cluster.endpoints.resolved().filter { resolved in
+            !timeline.entries.contains { entry in
+                entry.fault == .empty && entry.from <= now && now < entry.until
+                    && entry.scope.matches(
+                        service: cluster.name, resolved.endpoint, at: resolved.address,
+                        in: resolved.locality)
             }
         }
         _ = balancer.update(

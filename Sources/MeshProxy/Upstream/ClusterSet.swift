@@ -33,12 +33,19 @@ final class ClusterSet {
     /// Localities that may have fallen silent, and until when that is thought of them.
     private var doubts: [Locality: Instant] = [:]
     private let metrics: WorkerMetrics
+    let breakers: BreakerTable
+    /// Which of the workers that share `breakers` this is; `nil` is the control loop, where nobody waits.
+    let worker: Int?
+    /// Tells one of them that a place may be free for who waits there.
+    var tell: (_ worker: Int, PlaceNews) -> Void = { _, _ in }
     /// Where evidence about endpoints goes.
     var report: (HealthEvidence) -> Void = { _ in }
     let outliers: OutlierReporter
     /// Where news of priorities that go and come back goes.
     var failback: (_ cluster: String, FailbackRamp.Change) -> Void = { _, _ in }
     private(set) var evacuations: [Evacuation] = []
+    /// The members of the cluster that we are one of; `nil` when it is not known.
+    private(set) var localCluster: LocalCluster?
     /// The one that runs, or ran last.
     private(set) var drill: Drill?
     /// Where the news of it goes.
@@ -48,11 +55,16 @@ final class ClusterSet {
     private var ciphertext = ByteBuffer()
     private var plain = ByteBuffer()
 
-    init(loop: any IOLoop, settings: Settings, log: ProxyLog, metrics: WorkerMetrics) {
+    init(
+        loop: any IOLoop, settings: Settings, log: ProxyLog, metrics: WorkerMetrics,
+        breakers: BreakerTable = BreakerTable(), worker: Int? = nil
+    ) {
         self.loop = loop
         self.settings = settings
         self.log = log
         self.metrics = metrics
+        self.breakers = breakers
+        self.worker = worker
         paths = PathHealth(baseHold: settings.baseHold, maxHold: settings.maxHold)
         outliers = OutlierReporter(loop: loop)
     }
@@ -89,6 +101,7 @@ final class ClusterSet {
             old.update(config)
             if trustChanged { old.forgetTLS() }
         }
+        followLocalCluster()
         if verdicts.isEmpty { return }
         for name in verdicts.keys {
             // An address that comes back later is as good as new.
@@ -96,6 +109,17 @@ final class ClusterSet {
             verdicts[name] = verdicts[name]?.filter { present.contains($0.key) }
             if verdicts[name]?.isEmpty == true { verdicts[name] = nil }
         }
+    }
+
+    /// Tells all clusters where members of our own are now.
+    private func followLocalCluster() {
+        if settings.localCluster.isEmpty { return }
+        let members = self[settings.localCluster].map {
+            LocalCluster(members: $0.hosts, own: settings.locality)
+        }
+        if members == localCluster { return }
+        localCluster = members
+        for cluster in clusters.values { cluster.adopt(members) }
     }
 
     private func make(_ config: Cluster) -> UpstreamCluster {
@@ -106,6 +130,8 @@ final class ClusterSet {
         }
         return cluster
     }
+
+    func makeBreakerMetrics(_ config: Cluster) -> BreakerMetrics { metrics.breakers(config) }
 
     private func config(named name: String) -> Cluster? {
         var low = 0
@@ -124,7 +150,7 @@ final class ClusterSet {
             switch change {
             case .path(let address, let usable):
                 paths.setVerdict(address, usable: usable)
-                if !usable { for pool in pools[address] ?? [] { pool.pathDied() } }
+                if !usable { for pool in pools[address] ?? [] { pool.pathDied(address) } }
             case .endpoint(let cluster, let address, let verdict):
                 byCluster[cluster, default: []].append((address, verdict))
             }
@@ -139,6 +165,7 @@ final class ClusterSet {
                 }
             }
         }
+        if byCluster[settings.localCluster] != nil { followLocalCluster() }
     }
 
     /// First hops of this locality have fallen silent together: all that are open to it have to show that
@@ -160,22 +187,31 @@ final class ClusterSet {
     /// Where an endpoint of a cluster lives, by the configuration.
     func locality(of address: SocketAddress, in cluster: String) -> Locality? {
         config(named: cluster)?.endpoints.localities.first { locality in
-            locality.endpoints.contains { $0.target == .address(address) }
+            locality.endpoints.contains {
+                $0.target == .address(address) || $0.additionalAddresses.contains(address)
+            }
         }?.locality
     }
 
     func firstConnectionBegan(_ pool: UpstreamPool) {
-        pools[pool.host.address, default: []].append(pool)
+        for address in pool.addresses { pools[address, default: []].append(pool) }
     }
 
     func lastConnectionEnded(_ pool: UpstreamPool) {
-        pools[pool.host.address]?.removeAll { $0 === pool }
-        if pools[pool.host.address]?.isEmpty == true { pools[pool.host.address] = nil }
+        for address in pool.addresses {
+            pools[address]?.removeAll { $0 === pool }
+            if pools[address]?.isEmpty == true { pools[address] = nil }
+        }
     }
 
     func adopt(_ evacuations: [Evacuation]) {
         self.evacuations = evacuations
         for cluster in clusters.values { cluster.adopt(evacuations) }
+    }
+
+    /// Another worker gave a place back, and who waits here is first.
+    func received(_ news: PlaceNews) {
+        clusters[news.cluster]?.limits.passOn(news.resource, news.priority)
     }
 
     /// Begins a drill, or with `nil` stops it.

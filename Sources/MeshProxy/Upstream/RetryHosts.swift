@@ -10,14 +10,18 @@ import MeshConfig
 /// any request, and then leave the priorities that those went to.
 extension UpstreamCluster {
     /// - Parameter attempted: never empty.
-    func pickAgain(attempted: [Host], key: UInt64?, policy: RetryPolicy?) -> Choice {
+    func pickAgain(
+        attempted: [Host], key: UInt64?, subset: SubsetCriteria?, policy: RetryPolicy?
+    ) -> Choice {
         guard let policy, policy.choosesHosts else {
-            return pick(attempted: attempted, key: key)
+            return pick(attempted: attempted, key: key, subset: subset)
         }
         var avoided = attempted
         let frequency = policy.previousPrioritiesUpdateFrequency
         if frequency > attempted.count {
-            if let choice = pickAsUsual(attempted: attempted, key: key, policy) { return choice }
+            if let choice = pickAsUsual(attempted: attempted, key: key, subset, policy) {
+                return choice
+            }
         } else if frequency > 0 {
             let counted = attempted.prefix(attempted.count / frequency * frequency)
             let left = Set(counted.map(\.priority))
@@ -28,7 +32,7 @@ extension UpstreamCluster {
         }
         var attemptsLeft = policy.hostSelectionAttempts
         while true {
-            let choice = pick(attempted: avoided, key: key)
+            let choice = pick(attempted: avoided, key: key, subset: subset)
             guard case .host(let pick) = choice, policy.omits(pick.host), attemptsLeft > 1 else {
                 return choice
             }
@@ -40,10 +44,12 @@ extension UpstreamCluster {
 
     /// As for a first attempt, but not to where it was already; `nil` when that can't be.
     private func pickAsUsual(
-        attempted: [Host], key: UInt64?, _ policy: RetryPolicy
+        attempted: [Host], key: UInt64?, _ subset: SubsetCriteria?, _ policy: RetryPolicy
     ) -> Choice? {
         for _ in 0..<policy.hostSelectionAttempts {
-            guard case .host(let pick) = pick(attempted: [], key: key) else { return nil }
+            guard case .host(let pick) = pick(attempted: [], key: key, subset: subset) else {
+                return nil
+            }
             let isFresh = !attempted.contains { $0 === pick.host }
             if isFresh, !policy.omits(pick.host) { return .host(pick) }
             release(pick, .neutral)

@@ -7,6 +7,8 @@ import MeshBase
 protocol UpstreamCaller: AnyObject {
     /// A connection is there; the caller sends its request on it now.
     func leased(_ connection: UpstreamConnection)
+    /// While it waits: it would rather have another endpoint's connection than wait any longer.
+    var prefersToMove: Bool { get }
     /// No connection could be had; nothing was sent.
     func leaseFailed(_ failure: UpstreamFailure)
 
@@ -20,14 +22,16 @@ protocol UpstreamCaller: AnyObject {
     func upstreamDrained()
 }
 
+extension UpstreamCaller {
+    var prefersToMove: Bool { false }
+}
+
 /// Why an upstream exchange ended without its response.
 struct UpstreamFailure {
     var transport: TransportFailure
     /// The endpoint provably did not begin to process the request (RFC 9113 §8.7): it may be
     /// repeated whatever its method.
     var unprocessed: Bool
-    /// Our own limit was reached; says nothing about the endpoint.
-    var overflow = false
     /// The whole connection failed, and the cluster has judged that already, once.
     var isOfConnection = false
 

@@ -13,21 +13,16 @@ final class UpstreamCluster {
     private(set) var config: Cluster
     let metrics: ClusterMetrics
     private let balancer: Balancer
-    private var breaker: CircuitBreakerState
-    private var retries: RetryBudget
+    let limits: ClusterLimits
     /// One for each transport that the cluster has, made when it is first needed.
     private var tls: [Int: TLSContext] = [:]
     private let sessions = TLSSessionCache()
+    private var sharedContext: HTTPCodecContext?
     /// Almost always `nil`; every attempt and every end of a request looks.
     private(set) var drill: ClusterDrill?
     private(set) var bestPriority = 0
     /// The region that counts as near: that of the best priority.
     private var nearRegion: String?
-    /// Connections to all its endpoints, and callers that wait for one.
-    private(set) var connectionCount = 0
-    var pendingCount = 0
-    /// Retries that wait for others to end, first come first served.
-    private var retriesWaiting: [Exchange] = []
     /// It is gone from the configuration; exchanges that still retry keep no connection behind.
     private var isDrained = false
     /// Endpoints of which a failure was reported and no success since.
@@ -60,12 +55,12 @@ final class UpstreamCluster {
         self.config = config
         self.set = set
         self.metrics = metrics
-        breaker = CircuitBreakerState(config.circuitBreakers)
-        retries = RetryBudget(config.circuitBreakers)
+        limits = ClusterLimits(config, set: set, metrics: metrics)
         balancer = Balancer(
             configuration: config.loadBalancing, paths: set.paths, settings: set.settings,
             random: set.loop.random.split())
         balancer.failbackChanged = { [unowned self] in failbackChanged($0) }
+        balancer.setLocalCluster(set.localCluster)
         adoptEndpoints()
         if !set.evacuations.isEmpty { adopt(set.evacuations) }
         if let drill = set.drill, drill.ends > set.loop.now { adopt(drill) }
@@ -83,20 +78,34 @@ final class UpstreamCluster {
         }
         let old = self.config
         self.config = config
-        breaker.limits = config.circuitBreakers
-        retries.percent = config.circuitBreakers.retryBudgetPercent
-        retries.minimum = config.circuitBreakers.retryBudgetMinimum
+        sharedContext = nil
+        limits.adopt(config)
         if config.outlierDetection != old.outlierDetection {
             for host in balancer.hosts { host.tally = nil }
         }
+        let countsAnew = RequestPriority.allCases.contains {
+            config.breakers($0).maxConnectionsPerHost != old.breakers($0).maxConnectionsPerHost
+        }
         if config.transport != old.transport || config.transportMatches != old.transportMatches
-            || config.upstreamProtocol != old.upstreamProtocol
+            || config.upstreamProtocol != old.upstreamProtocol || countsAnew
         {
             tls = [:]
             for host in balancer.hosts { pools(of: host)?.drain() }
             for host in balancer.hosts { host.attachment = nil }
         }
         adoptEndpoints()
+    }
+
+    /// What the codecs of its connections share.
+    var codecContext: HTTPCodecContext {
+        if let sharedContext { return sharedContext }
+        var limits = HTTPLimits()
+        limits.maxConcurrentStreams = config.maxConcurrentStreams
+        limits.streamWindow = config.initialStreamWindow
+        limits.connectionWindow = config.initialConnectionWindow
+        let context = HTTPCodecContext(limits: limits, workspace: set.headWorkspace)
+        sharedContext = context
+        return context
     }
 
     /// Trust has changed: connections from now on are made under the new one.
@@ -127,6 +136,19 @@ final class UpstreamCluster {
         balancer.setEvacuations(evacuations, service: name)
     }
 
+    func adopt(_ localCluster: LocalCluster?) {
+        balancer.setLocalCluster(localCluster)
+    }
+
+    /// What zone-aware routing does here, in words; `nil` where it has no say.
+    var zoneWords: String? {
+        self.set.settings.localCluster.isEmpty
+            ? nil : balancer.zoneWords(now: self.set.loop.now)
+    }
+
+    /// The subsets that routes can name, each with the number of its endpoints.
+    var subsetWords: [String] { balancer.subsetWords }
+
     private func failbackChanged(_ change: FailbackRamp.Change) {
         set.failback(name, change)
         drill?.followed(change)
@@ -142,22 +164,12 @@ final class UpstreamCluster {
 
     private func adoptEndpoints() {
         hashKey = try? HashKeyRule(config.loadBalancing.hashPolicy)
-        var resolved: [ResolvedEndpoint] = []
-        resolved.reserveCapacity(config.endpoints.count)
-        for locality in config.endpoints.localities {
-            for endpoint in locality.endpoints {
-                guard case .address(let address) = endpoint.target else { continue }
-                resolved.append(
-                    ResolvedEndpoint(
-                        endpoint: endpoint, address: address, priority: locality.priority,
-                        locality: locality.locality, localityWeight: locality.weight))
-            }
-        }
         let best = config.endpoints.localities.min { $0.priority < $1.priority }
         nearRegion = best?.locality.region
         bestPriority = max(0, best?.priority ?? 0)
         let update = balancer.update(
-            endpoints: resolved, configuration: config.loadBalancing,
+            endpoints: config.endpoints.resolved(config.happyEyeballs),
+            configuration: config.loadBalancing,
             overprovisioningFactor: config.endpoints.overprovisioningFactor,
             now: set.loop.now)
         for host in update.removed {
@@ -256,9 +268,14 @@ final class UpstreamCluster {
     var usesKeys: Bool { balancer.usesKeys }
 
     /// Chooses an endpoint; give it back with `release`.
-    func pick(attempted: [Host], key: UInt64?) -> Choice {
+    func pick(
+        attempted: [Host], key: UInt64?, override: HostOverride? = nil,
+        subset: SubsetCriteria? = nil
+    ) -> Choice {
         let result = balancer.pick(
-            PickContext(now: set.loop.now, key: key, attempted: attempted))
+            PickContext(
+                now: set.loop.now, key: key, attempted: attempted, override: override,
+                subset: subset))
         switch result {
         case .host(let pick): return .host(pick)
         case .none(let reason):
@@ -279,7 +296,9 @@ final class UpstreamCluster {
         case .responded:
             balancer.release(pick, .answered, now: set.loop.now)
             if !failing.isEmpty, failing.remove(pick.host.address) != nil {
-                set.report(.recovered(cluster: name, address: pick.host.address))
+                set.report(
+                    .recovered(
+                        cluster: name, address: pick.host.address, path: pick.host.path.address))
             }
         case .failed(let failure, let wasConnected):
             balancer.release(pick, .failed(failure), now: set.loop.now)
@@ -306,55 +325,11 @@ final class UpstreamCluster {
         observed(host, .localFailure(wasConnected: wasConnected))
     }
 
-    // MARK: Limits
-
-    func admitRequest() -> Bool {
-        guard breaker.beginRequest() else {
-            metrics.overflowed()
-            return false
-        }
-        metrics.requestBegan()
-        return true
-    }
-
-    func releaseRequest() {
-        breaker.endRequest()
-        metrics.requestEnded()
-    }
-
-    func admitRetry() -> Bool {
-        if retries.begin(activeRequests: breaker.requests) { return true }
-        metrics.retryOverflowed()
-        return false
-    }
-
-    /// Whether `admitRetry` would say yes.
-    var hasRetryBudget: Bool {
-        var copy = retries
-        return copy.begin(activeRequests: breaker.requests)
-    }
-
-    func releaseRetry() {
-        retries.ended()
-        guard !retriesWaiting.isEmpty, retries.begin(activeRequests: breaker.requests) else {
-            return
-        }
-        retriesWaiting.removeFirst().retryAdmitted()
-    }
-
-    /// The budget is spent: the exchange hears `retryAdmitted` when it is its turn.
-    func waitForRetry(_ exchange: Exchange) {
-        retriesWaiting.append(exchange)
-    }
-
-    func stopWaitingForRetry(_ exchange: Exchange) {
-        if retriesWaiting.isEmpty { return }
-        retriesWaiting.removeAll { $0 === exchange }
-    }
-
     // MARK: Connections
 
-    func pool(to host: Host, downstreamIsHTTP2: Bool) -> UpstreamPool {
+    func pool(
+        to host: Host, downstreamIsHTTP2: Bool, priority: RequestPriority = .normal
+    ) -> UpstreamPool {
         let version: UpstreamPool.HTTPVersion
         switch config.upstreamProtocol {
         case .http1: version = .http1
@@ -369,8 +344,9 @@ final class UpstreamCluster {
             pools = HostPools()
             host.attachment = pools
         }
-        return pools.pool(version) {
-            let pool = UpstreamPool(cluster: self, host: host, version: version)
+        return pools.pool(version, priority) {
+            let pool = UpstreamPool(
+                cluster: self, host: host, version: version, priority: priority)
             if isDrained || host.isRemoved { pool.drain() }
             return pool
         }
@@ -420,31 +396,53 @@ final class UpstreamCluster {
     // MARK: What pools and connections say
 
     func connecting(_ host: Host) {
-        connectionCount += 1
         metrics.connecting()
     }
 
     func connected(_ host: Host) {}
 
-    func connectionClosed(_ host: Host, failure: TransportFailure?, wasConnected: Bool) {
-        connectionCount -= 1
+    func connectionClosed(
+        _ host: Host, over address: SocketAddress, failure: TransportFailure?, wasConnected: Bool
+    ) {
         metrics.connectionClosed(failure?.kind, wasConnected: wasConnected)
         guard let failure else { return }
         // One event, however many waited for the connection or had a request on it.
-        balancer.suspect(host, failure, now: set.loop.now)
-        reportFailure(host, failure)
+        connectionIsLate(host, over: address, failure)
     }
 
-    /// A connect goes on that has taken too long for requests to wait for it.
-    func connectionIsLate(_ host: Host, _ failure: TransportFailure) {
-        balancer.suspect(host, failure, now: set.loop.now)
-        reportFailure(host, failure)
+    /// A connection goes on, but keeps requests waiting for too long: to connect, or for a PING.
+    func connectionIsLate(
+        _ host: Host, over address: SocketAddress, _ failure: TransportFailure
+    ) {
+        balancer.suspect(host, failure, over: address, now: set.loop.now)
+        reportFailure(host, failure, over: address)
     }
+
+    /// A PING on a connection is answered that was late.
+    func connectionAnswered(over address: SocketAddress) {
+        set.paths.answered(set.paths.path(to: address))
+        set.report(.answered(path: address))
+    }
+
+    /// Of several ways to a host this one was connected first; the others were late.
+    func raceWon(_ host: Host, over address: SocketAddress, late: [SocketAddress]) {
+        balancer.prefer(address, for: host)
+        let failure = TransportFailure(.connectLate, detail: "\(address) was connected sooner")
+        for address in late { reportFailure(host, failure, over: address) }
+    }
+
+    /// Where else requests could go that wait for this one, over another first hop.
+    func alternative(to host: Host) -> Host? { balancer.alternative(to: host, now: set.loop.now) }
 
     /// Whether another endpoint could take what waits for this one.
     func hasAlternative(to host: Host) -> Bool { balancer.hasAlternative(to: host) }
 
-    private func reportFailure(_ host: Host, _ failure: TransportFailure) {
+    /// Whether a retry of what failed at these hosts would go to another zone or region.
+    func canLeaveDomain(of failed: [Host]) -> Bool { balancer.canLeaveDomain(of: failed) }
+
+    private func reportFailure(
+        _ host: Host, _ failure: TransportFailure, over address: SocketAddress? = nil
+    ) {
         failing.insert(host.address)
         // When thousands of requests fail together, a few say what all of them would.
         if set.loop.now - reportWindow > .milliseconds(100) {
@@ -453,19 +451,27 @@ final class UpstreamCluster {
         }
         reportsInWindow += 1
         if reportsInWindow > UpstreamCluster.reportsPerWindow { return }
-        set.report(.failed(cluster: name, address: host.address, failure))
+        let isOfPath = failure.kind.concernsFirstHop
+        set.report(
+            .failed(
+                cluster: name, address: isOfPath ? address ?? host.address : host.address, failure))
     }
 
     func received(_ count: Int) { metrics.received(count) }
     func sent(_ count: Int) { metrics.sent(count) }
 }
 
-/// The pools of one endpoint: one for each protocol that is spoken with it.
+/// The pools of one endpoint: one for each protocol that is spoken with it, and each priority.
 private final class HostPools {
     private var pools: [UpstreamPool] = []
 
-    func pool(_ version: UpstreamPool.HTTPVersion, _ make: () -> UpstreamPool) -> UpstreamPool {
-        for pool in pools where pool.version == version { return pool }
+    func pool(
+        _ version: UpstreamPool.HTTPVersion, _ priority: RequestPriority,
+        _ make: () -> UpstreamPool
+    ) -> UpstreamPool {
+        for pool in pools where pool.version == version && pool.priority == priority {
+            return pool
+        }
         let pool = make()
         pools.append(pool)
         return pool

@@ -483,12 +483,12 @@ transport_socket_matches 43 * m112 -
 transport_socket_matcher 59 - m110 -
 name 1 - s -
 alt_stat_name 28 - s -
-type 2 - e15 0
+type 2 - e18 0
 cluster_type 38 - m113 0
 eds_cluster_config 3 - m114 -
 connect_timeout 4 - m23 -
 per_connection_buffer_limit_bytes 5 - m11 -
-lb_policy 6 - e16 -
+lb_policy 6 - e19 -
 load_assignment 33 - m106 -
 health_checks 8 * m79 -
 max_requests_per_connection 9 - m11 -
@@ -500,9 +500,9 @@ http2_protocol_options 14 - m94 -
 typed_extension_protocol_options 36 %s m0 -
 dns_refresh_rate 16 - m23 -
 dns_jitter 58 - m23 -
-dns_failure_refresh_rate 44 - m126 -
+dns_failure_refresh_rate 44 - m127 -
 respect_dns_ttl 39 - o -
-dns_lookup_family 17 - e17 -
+dns_lookup_family 17 - e20 -
 dns_resolvers 18 * m21 -
 use_tcp_for_dns_lookups 45 - o -
 dns_resolution_config 53 - m98 -
@@ -512,26 +512,26 @@ outlier_detection 19 - m63 -
 cleanup_interval 20 - m23 -
 upstream_bind_config 21 - m20 -
 lb_subset_config 22 - m115 -
-ring_hash_lb_config 23 - m119 1
-maglev_lb_config 52 - m120 1
-original_dst_lb_config 34 - m121 1
-least_request_lb_config 37 - m118 1
-round_robin_lb_config 56 - m117 1
-common_lb_config 27 - m122 -
+ring_hash_lb_config 23 - m120 1
+maglev_lb_config 52 - m121 1
+original_dst_lb_config 34 - m122 1
+least_request_lb_config 37 - m119 1
+round_robin_lb_config 56 - m118 1
+common_lb_config 27 - m123 -
 transport_socket 24 - m45 -
 metadata 25 - m36 -
-protocol_selection 26 - e18 -
-upstream_connection_options 30 - m130 -
+protocol_selection 26 - e21 -
+upstream_connection_options 30 - m131 -
 close_connections_on_host_health_failure 31 - o -
 ignore_health_on_host_removal 32 - o -
 filters 40 * m62 -
-load_balancing_policy 41 - m128 -
+load_balancing_policy 41 - m129 -
 lrs_server 42 - m60 -
 lrs_report_endpoint_metrics 57 * s -
 track_timeout_budgets 47 - o -
 upstream_config 48 - m3 -
-track_cluster_stats 49 - m132 -
-preconnect_policy 50 - m127 -
+track_cluster_stats 49 - m133 -
+preconnect_policy 50 - m128 -
 connection_pool_per_downstream_connection 51 - o -
 @envoy.config.cluster.v3.Cluster.TransportSocketMatch
 name 1 - s -
@@ -543,20 +543,33 @@ typed_config 2 - m0 -
 @envoy.config.cluster.v3.Cluster.EdsClusterConfig
 eds_config 1 - m60 -
 service_name 2 - s -
-~envoy.config.cluster.v3.Cluster.LbSubsetConfig
+@envoy.config.cluster.v3.Cluster.LbSubsetConfig
+fallback_policy 1 - e15 -
+default_subset 2 - m28 -
+subset_selectors 3 * m116 -
+locality_weight_aware 4 - o -
+scale_locality_weight 5 - o -
+panic_mode_any 6 - o -
+list_as_any 7 - o -
+metadata_fallback_policy 8 - e16 -
+@envoy.config.cluster.v3.Cluster.LbSubsetConfig.LbSubsetSelector
+keys 1 * s -
+single_host_per_subset 4 - o -
+fallback_policy 2 - e14 -
+fallback_keys_subset 3 * s -
 @envoy.config.cluster.v3.Cluster.SlowStartConfig
 slow_start_window 1 - m23 -
 aggression 2 - m37 -
 min_weight_percent 3 - m25 -
 @envoy.config.cluster.v3.Cluster.RoundRobinLbConfig
-slow_start_config 1 - m116 -
+slow_start_config 1 - m117 -
 @envoy.config.cluster.v3.Cluster.LeastRequestLbConfig
 choice_count 1 - m11 -
 active_request_bias 2 - m37 -
-slow_start_config 3 - m116 -
+slow_start_config 3 - m117 -
 @envoy.config.cluster.v3.Cluster.RingHashLbConfig
 minimum_ring_size 1 - m9 -
-hash_function 3 - e14 -
+hash_function 3 - e17 -
 maximum_ring_size 4 - m9 -
 @envoy.config.cluster.v3.Cluster.MaglevLbConfig
 table_size 1 - m9 -
@@ -567,12 +580,12 @@ upstream_port_override 3 - m11 -
 metadata_key 4 - m109 -
 @envoy.config.cluster.v3.Cluster.CommonLbConfig
 healthy_panic_threshold 1 - m25 -
-zone_aware_lb_config 2 - m123 0
-locality_weighted_lb_config 3 - m124 0
+zone_aware_lb_config 2 - m124 0
+locality_weighted_lb_config 3 - m125 0
 update_merge_window 4 - m23 -
 ignore_new_hosts_until_first_hc 5 - o -
 close_connections_on_host_set_change 6 - o -
-consistent_hashing_lb_config 7 - m125 -
+consistent_hashing_lb_config 7 - m126 -
 override_host_status 8 - m78 -
 @envoy.config.cluster.v3.Cluster.CommonLbConfig.ZoneAwareLbConfig
 routing_enabled 1 - m25 -
@@ -589,15 +602,15 @@ max_interval 2 - m23 -
 per_upstream_preconnect_ratio 1 - m6 -
 predictive_preconnect_ratio 2 - m6 -
 @envoy.config.cluster.v3.LoadBalancingPolicy
-policies 1 * m129 -
+policies 1 * m130 -
 @envoy.config.cluster.v3.LoadBalancingPolicy.Policy
 typed_extension_config 4 - m3 -
 @envoy.config.cluster.v3.UpstreamConnectionOptions
 tcp_keepalive 1 - m18 -
 set_local_interface_name_on_upstream_connections 2 - o -
-happy_eyeballs_config 3 - m131 -
+happy_eyeballs_config 3 - m132 -
 @envoy.config.cluster.v3.UpstreamConnectionOptions.HappyEyeballsConfig
-first_address_family_version 1 - e19 -
+first_address_family_version 1 - e22 -
 first_address_family_count 2 - m11 -
 @envoy.config.cluster.v3.TrackClusterStats
 timeout_budgets 1 - o -
@@ -614,33 +627,33 @@ prefix_ranges 3 * m22 -
 address_suffix 4 - s -
 suffix_len 5 - m11 -
 direct_source_prefix_ranges 13 * m22 -
-source_type 12 - e20 -
+source_type 12 - e23 -
 source_prefix_ranges 6 * m22 -
 source_ports 7 * u -
 server_names 11 * s -
 transport_protocol 9 - s -
 application_protocols 10 * s -
 @envoy.config.listener.v3.FilterChain
-filter_chain_match 1 - m135 -
-filters 3 * m134 -
+filter_chain_match 1 - m136 -
+filters 3 * m135 -
 use_proxy_proto 4 - m12 -
 metadata 5 - m36 -
 transport_socket 6 - m45 -
 transport_socket_connect_timeout 9 - m23 -
 name 7 - s -
 @envoy.config.listener.v3.ListenerFilterChainMatchPredicate
-or_match 1 - m138 0
-and_match 2 - m138 0
-not_match 3 - m137 0
+or_match 1 - m139 0
+and_match 2 - m139 0
+not_match 3 - m138 0
 any_match 4 - o 0
 destination_port_range 5 - m76 0
 @envoy.config.listener.v3.ListenerFilterChainMatchPredicate.MatchSet
-rules 1 * m137 -
+rules 1 * m138 -
 @envoy.config.listener.v3.ListenerFilter
 name 1 - s -
 typed_config 3 - m0 0
 config_discovery 5 - m61 0
-filter_disabled 4 - m137 -
+filter_disabled 4 - m138 -
 ~envoy.config.listener.v3.UdpListenerConfig
 @envoy.config.listener.v3.AdditionalAddress
 address 1 - m21 -
@@ -648,18 +661,18 @@ socket_options 2 - m5 -
 @envoy.config.listener.v3.Listener
 name 1 - s -
 address 2 - m21 -
-additional_addresses 33 * m141 -
+additional_addresses 33 * m142 -
 stat_prefix 28 - s -
-filter_chains 3 * m136 -
-fcds_config 36 - m147 -
+filter_chains 3 * m137 -
+fcds_config 36 - m148 -
 filter_chain_matcher 32 - m110 -
 use_original_dst 4 - m12 -
-default_filter_chain 25 - m136 -
+default_filter_chain 25 - m137 -
 per_connection_buffer_limit_bytes 5 - m11 -
 metadata 6 - m36 -
-deprecated_v1 7 - m143 -
-drain_type 8 - e21 -
-listener_filters 9 * m139 -
+deprecated_v1 7 - m144 -
+drain_type 8 - e24 -
+listener_filters 9 * m140 -
 listener_filters_timeout 15 - m23 -
 continue_on_listener_filters_timeout 17 - o -
 transparent 10 - m12 -
@@ -667,23 +680,23 @@ freebind 11 - m12 -
 socket_options 13 * m4 -
 tcp_fast_open_queue_length 12 - m11 -
 traffic_direction 16 - e6 -
-udp_listener_config 18 - m140 -
-api_listener 19 - m133 -
-connection_balance_config 20 - m144 -
+udp_listener_config 18 - m141 -
+api_listener 19 - m134 -
+connection_balance_config 20 - m145 -
 reuse_port 21 - o -
 enable_reuse_port 29 - m12 -
 access_log 22 * m1 -
 tcp_backlog_size 24 - m11 -
 max_connections_to_accept_per_socket_event 34 - m11 -
 bind_to_port 26 - m12 -
-internal_listener 27 - m146 0
+internal_listener 27 - m147 0
 enable_mptcp 30 - o -
 ignore_global_conn_limit 31 - o -
 bypass_overload_manager 35 - o -
 @envoy.config.listener.v3.Listener.DeprecatedV1
 bind_to_port 1 - m12 -
 @envoy.config.listener.v3.Listener.ConnectionBalanceConfig
-exact_balance 1 - m145 0
+exact_balance 1 - m146 0
 extend_balance 2 - m3 0
 @envoy.config.listener.v3.Listener.ConnectionBalanceConfig.ExactBalance
 @envoy.config.listener.v3.Listener.InternalListenerConfig
@@ -695,12 +708,12 @@ config_source 2 - m60 -
 ~envoy.config.overload.v3.OverloadManager
 ~envoy.config.trace.v3.Tracing
 @envoy.extensions.transport_sockets.tls.v3.TlsParameters
-tls_minimum_protocol_version 1 - e22 -
-tls_maximum_protocol_version 2 - e22 -
+tls_minimum_protocol_version 1 - e25 -
+tls_maximum_protocol_version 2 - e25 -
 cipher_suites 3 * s -
 ecdh_curves 4 * s -
 signature_algorithms 5 * s -
-compliance_policies 6 * e23 -
+compliance_policies 6 * e26 -
 @envoy.extensions.transport_sockets.tls.v3.PrivateKeyProvider
 provider_name 1 - s -
 typed_config 3 - m0 0
@@ -710,7 +723,7 @@ certificate_chain 1 - m41 -
 private_key 2 - m41 -
 pkcs12 8 - m41 -
 watched_directory 7 - m40 -
-private_key_provider 6 - m153 -
+private_key_provider 6 - m154 -
 password 3 - m41 -
 ocsp_staple 4 - m41 -
 signed_certificate_timestamp 5 * m41 -
@@ -720,22 +733,22 @@ keys 1 * m41 -
 instance_name 1 - s -
 certificate_name 2 - s -
 @envoy.extensions.transport_sockets.tls.v3.SubjectAltNameMatcher
-san_type 1 - e24 -
+san_type 1 - e27 -
 matcher 2 - m74 -
 oid 3 - s -
 @envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext
 trusted_ca 1 - m41 -
-ca_certificate_provider_instance 13 - m156 -
-system_root_certs 17 - m159 -
+ca_certificate_provider_instance 13 - m157 -
+system_root_certs 17 - m160 -
 watched_directory 11 - m40 -
 verify_certificate_spki 3 * s -
 verify_certificate_hash 2 * s -
-match_typed_subject_alt_names 15 * m157 -
+match_typed_subject_alt_names 15 * m158 -
 match_subject_alt_names 9 * m74 -
 require_signed_certificate_timestamp 6 - m12 -
 crl 7 - m41 -
 allow_expired_certificate 8 - o -
-trust_chain_verification 10 - e25 -
+trust_chain_verification 10 - e28 -
 custom_validator_config 12 - m3 -
 only_verify_leaf_cert_crl 14 - o -
 max_verify_depth 16 - m11 -
@@ -748,30 +761,30 @@ name 1 - s -
 sds_config 2 - m60 -
 @envoy.extensions.transport_sockets.tls.v3.Secret
 name 1 - s -
-tls_certificate 2 - m154 0
-session_ticket_keys 3 - m155 0
-validation_context 4 - m158 0
-generic_secret 5 - m160 0
+tls_certificate 2 - m155 0
+session_ticket_keys 3 - m156 0
+validation_context 4 - m159 0
+generic_secret 5 - m161 0
 @envoy.config.bootstrap.v3.Bootstrap
 node 1 - m35 -
 node_context_params 26 * s -
-static_resources 2 - m164 -
-dynamic_resources 3 - m165 -
-cluster_manager 4 - m170 -
+static_resources 2 - m165 -
+dynamic_resources 3 - m166 -
+cluster_manager 4 - m171 -
 hds_config 14 - m55 -
 flags_path 5 - s -
-stats_sinks 6 * m148 -
-deferred_stat_options 39 - m167 -
-stats_config 13 - m149 -
+stats_sinks 6 * m149 -
+deferred_stat_options 39 - m168 -
+stats_config 13 - m150 -
 stats_flush_interval 7 - m23 -
 stats_flush_on_admin 29 - o 0
 stats_eviction_interval 42 - m23 1
-watchdog 8 - m173 -
-watchdogs 27 - m172 -
-tracing 9 - m151 -
-layered_runtime 17 - m179 -
-admin 12 - m169 -
-overload_manager 15 - m150 -
+watchdog 8 - m174 -
+watchdogs 27 - m173 -
+tracing 9 - m152 -
+layered_runtime 17 - m180 -
+admin 12 - m170 -
+overload_manager 15 - m151 -
 enable_dispatcher_stats 16 - o -
 header_prefix 18 - s -
 stats_server_version_override 19 - m9 -
@@ -779,24 +792,24 @@ use_tcp_for_dns_lookups 20 - o -
 dns_resolution_config 30 - m98 -
 typed_dns_resolver_config 31 - m3 -
 bootstrap_extensions 21 * m3 -
-fatal_actions 28 * m174 -
+fatal_actions 28 * m175 -
 config_sources 22 * m60 -
 default_config_source 23 - m60 -
 default_socket_interface 24 - s -
 certificate_provider_instances 25 %s m3 -
-inline_headers 32 * m180 -
+inline_headers 32 * m181 -
 perf_tracing_file_path 33 - s -
 default_regex_engine 34 - m3 -
 xds_delegate_extension 35 - m3 -
 xds_config_tracker_extension 36 - m3 -
 listener_manager 37 - m3 -
-application_log_config 38 - m166 -
-grpc_async_client_manager_config 40 - m168 -
-memory_allocator_manager 41 - m181 -
+application_log_config 38 - m167 -
+grpc_async_client_manager_config 40 - m169 -
+memory_allocator_manager 41 - m182 -
 @envoy.config.bootstrap.v3.Bootstrap.StaticResources
-listeners 1 * m142 -
+listeners 1 * m143 -
 clusters 2 * m111 -
-secrets 3 * m162 -
+secrets 3 * m163 -
 @envoy.config.bootstrap.v3.Bootstrap.DynamicResources
 lds_config 1 - m60 -
 lds_resources_locator 5 - s -
@@ -818,7 +831,7 @@ ignore_global_conn_limit 6 - o -
 allow_paths 7 * m74 -
 @envoy.config.bootstrap.v3.ClusterManager
 local_cluster_name 1 - s -
-outlier_detection 2 - m171 -
+outlier_detection 2 - m172 -
 upstream_bind_config 3 - m20 -
 load_stats_config 4 - m55 -
 enable_deferred_cluster_creation 5 - o -
@@ -831,9 +844,9 @@ event_service 2 - m64 -
 @envoy.config.bootstrap.v3.RuntimeLayer
 name 1 - s -
 static_layer 2 - m28 0
-disk_layer 3 - m176 0
-admin_layer 4 - m177 0
-rtds_layer 5 - m178 0
+disk_layer 3 - m177 0
+admin_layer 4 - m178 0
+rtds_layer 5 - m179 0
 @envoy.config.bootstrap.v3.RuntimeLayer.DiskLayer
 symlink_root 1 - s -
 subdirectory 3 - s -
@@ -843,88 +856,88 @@ append_service_cluster 2 - o -
 name 1 - s -
 rtds_config 2 - m60 -
 @envoy.config.bootstrap.v3.LayeredRuntime
-layers 1 * m175 -
+layers 1 * m176 -
 ~envoy.config.bootstrap.v3.CustomInlineHeader
 ~envoy.config.bootstrap.v3.MemoryAllocatorManager
 ~envoy.config.common.matcher.v3.MatchPredicate
 ~envoy.config.common.mutation_rules.v3.HeaderMutation
 ~xds.core.v3.CidrRange
 @envoy.type.matcher.v3.AddressMatcher
-ranges 1 * m184 -
+ranges 1 * m185 -
 @envoy.type.matcher.v3.FilterStateMatcher
 key 1 - s -
 string_match 2 - m74 0
-address_match 3 - m185 0
+address_match 3 - m186 0
 @envoy.type.matcher.v3.DoubleMatcher
 range 1 - m77 0
 exact 2 - d 0
 @envoy.type.matcher.v3.ValueMatcher
-null_match 1 - m189 0
-double_match 2 - m187 0
+null_match 1 - m190 0
+double_match 2 - m188 0
 string_match 3 - m74 0
 bool_match 4 - o 0
 present_match 5 - o 0
-list_match 6 - m190 0
-or_match 7 - m191 0
+list_match 6 - m191 0
+or_match 7 - m192 0
 @envoy.type.matcher.v3.ValueMatcher.NullMatch
 @envoy.type.matcher.v3.ListMatcher
-one_of 1 - m188 0
+one_of 1 - m189 0
 @envoy.type.matcher.v3.OrMatcher
-value_matchers 1 * m188 -
+value_matchers 1 * m189 -
 @envoy.type.matcher.v3.MetadataMatcher
 filter 1 - s -
-path 2 * m193 -
-value 3 - m188 -
+path 2 * m194 -
+value 3 - m189 -
 invert 4 - o -
 @envoy.type.matcher.v3.MetadataMatcher.PathSegment
 key 1 - s 0
 @envoy.config.route.v3.VirtualHost
 name 1 - s -
 domains 2 * s -
-routes 3 * m196 -
+routes 3 * m197 -
 matcher 21 - m110 -
-require_tls 4 - e26 -
-virtual_clusters 5 * m229 -
-rate_limits 6 * m230 -
+require_tls 4 - e29 -
+virtual_clusters 5 * m230 -
+rate_limits 6 * m231 -
 request_headers_to_add 7 * m39 -
 request_headers_to_remove 13 * s -
 response_headers_to_add 10 * m39 -
 response_headers_to_remove 11 * s -
-cors 8 - m204 -
+cors 8 - m205 -
 typed_per_filter_config 15 %s m0 -
 include_request_attempt_count 14 - o -
 include_attempt_count_in_response 19 - o -
-retry_policy 16 - m217 -
+retry_policy 16 - m218 -
 retry_policy_typed_config 20 - m0 -
-hedge_policy 17 - m223 -
+hedge_policy 17 - m224 -
 include_is_timeout_retry_header 23 - o -
 per_request_buffer_limit_bytes 18 - m11 -
 request_body_buffer_limit 25 - m9 -
-request_mirror_policies 22 * m206 -
+request_mirror_policies 22 * m207 -
 metadata 24 - m36 -
 @envoy.config.route.v3.FilterAction
 action 1 - m0 -
 @envoy.config.route.v3.Route
 name 14 - s -
-match 1 - m200 -
-route 2 - m205 0
-redirect 3 - m224 0
-direct_response 7 - m225 0
-filter_action 17 - m195 0
-non_forwarding_action 18 - m226 0
+match 1 - m201 -
+route 2 - m206 0
+redirect 3 - m225 0
+direct_response 7 - m226 0
+filter_action 17 - m196 0
+non_forwarding_action 18 - m227 0
 metadata 4 - m36 -
-decorator 5 - m227 -
+decorator 5 - m228 -
 typed_per_filter_config 13 %s m0 -
 request_headers_to_add 9 * m39 -
 request_headers_to_remove 12 * s -
 response_headers_to_add 10 * m39 -
 response_headers_to_remove 11 * s -
-tracing 15 - m228 -
+tracing 15 - m229 -
 per_request_buffer_limit_bytes 16 - m11 -
 stat_prefix 19 - s -
 request_body_buffer_limit 20 - m9 -
 @envoy.config.route.v3.WeightedCluster
-clusters 1 * m198 -
+clusters 1 * m199 -
 total_weight 3 - m11 -
 runtime_key_prefix 2 - s -
 header_name 4 - s 0
@@ -945,17 +958,17 @@ host_rewrite_literal 11 - s 0
 prefix 1 - s 0
 path 2 - s 0
 safe_regex 10 - m70 0
-connect_matcher 12 - m203 0
+connect_matcher 12 - m204 0
 path_separated_prefix 14 - s 0
 path_match_policy 15 - m3 0
 case_sensitive 4 - m12 -
 runtime_fraction 9 - m46 -
-headers 6 * m231 -
-query_parameters 7 * m232 -
-grpc 8 - m201 -
-tls_context 11 - m202 -
-dynamic_metadata 13 * m192 -
-filter_state 16 * m186 -
+headers 6 * m232 -
+query_parameters 7 * m233 -
+grpc 8 - m202 -
+tls_context 11 - m203 -
+dynamic_metadata 13 * m193 -
+filter_state 16 * m187 -
 @envoy.config.route.v3.RouteMatch.GrpcRouteMatchOptions
 @envoy.config.route.v3.RouteMatch.TlsContextMatchOptions
 presented 1 - m12 -
@@ -965,10 +978,10 @@ validated 2 - m12 -
 @envoy.config.route.v3.RouteAction
 cluster 1 - s 0
 cluster_header 2 - s 0
-weighted_clusters 3 - m197 0
+weighted_clusters 3 - m198 0
 cluster_specifier_plugin 37 - s 0
-inline_cluster_specifier_plugin 39 - m199 0
-cluster_not_found_response_code 20 - e27 -
+inline_cluster_specifier_plugin 39 - m200 0
+cluster_not_found_response_code 20 - e30 -
 metadata_match 4 - m36 -
 prefix_rewrite 5 - s -
 regex_rewrite 32 - m72 -
@@ -984,36 +997,36 @@ timeout 8 - m23 -
 idle_timeout 24 - m23 -
 flush_timeout 42 - m23 -
 early_data_policy 40 - m3 -
-retry_policy 9 - m217 -
+retry_policy 9 - m218 -
 retry_policy_typed_config 33 - m0 -
-request_mirror_policies 30 * m206 -
+request_mirror_policies 30 * m207 -
 priority 11 - e4 -
-rate_limits 13 * m230 -
+rate_limits 13 * m231 -
 include_vh_rate_limits 14 - m12 -
-hash_policy 15 * m207 -
-cors 17 - m204 -
+hash_policy 15 * m208 -
+cors 17 - m205 -
 max_grpc_timeout 23 - m23 -
 grpc_timeout_offset 28 - m23 -
-upgrade_configs 25 * m214 -
-internal_redirect_policy 34 - m233 -
-internal_redirect_action 26 - e28 -
+upgrade_configs 25 * m215 -
+internal_redirect_policy 34 - m234 -
+internal_redirect_action 26 - e31 -
 max_internal_redirects 31 - m11 -
-hedge_policy 27 - m223 -
-max_stream_duration 36 - m216 -
+hedge_policy 27 - m224 -
+max_stream_duration 36 - m217 -
 @envoy.config.route.v3.RouteAction.RequestMirrorPolicy
 cluster 1 - s -
 cluster_header 5 - s -
 runtime_fraction 3 - m46 -
 trace_sampled 4 - m12 -
 disable_shadow_host_suffix_append 6 - o -
-request_headers_mutations 7 * m183 -
+request_headers_mutations 7 * m184 -
 host_rewrite_literal 8 - s -
 @envoy.config.route.v3.RouteAction.HashPolicy
-header 1 - m208 0
-cookie 2 - m210 0
-connection_properties 3 - m211 0
-query_parameter 5 - m212 0
-filter_state 6 - m213 0
+header 1 - m209 0
+cookie 2 - m211 0
+connection_properties 3 - m212 0
+query_parameter 5 - m213 0
+filter_state 6 - m214 0
 terminal 4 - o -
 @envoy.config.route.v3.RouteAction.HashPolicy.Header
 header_name 1 - s -
@@ -1025,7 +1038,7 @@ value 2 - s -
 name 1 - s -
 ttl 2 - m23 -
 path 3 - s -
-attributes 4 * m209 -
+attributes 4 * m210 -
 @envoy.config.route.v3.RouteAction.HashPolicy.ConnectionProperties
 source_ip 1 - o -
 @envoy.config.route.v3.RouteAction.HashPolicy.QueryParameter
@@ -1035,7 +1048,7 @@ key 1 - s -
 @envoy.config.route.v3.RouteAction.UpgradeConfig
 upgrade_type 1 - s -
 enabled 2 - m12 -
-connect_config 3 - m215 -
+connect_config 3 - m216 -
 @envoy.config.route.v3.RouteAction.UpgradeConfig.ConnectConfig
 proxy_protocol_config 1 - m69 -
 allow_post 2 - o -
@@ -1048,15 +1061,15 @@ retry_on 1 - s -
 num_retries 2 - m11 -
 per_try_timeout 3 - m23 -
 per_try_idle_timeout 13 - m23 -
-retry_priority 4 - m218 -
-retry_host_predicate 5 * m219 -
+retry_priority 4 - m219 -
+retry_host_predicate 5 * m220 -
 retry_options_predicates 12 * m3 -
 host_selection_retry_max_attempts 6 - I -
 retriable_status_codes 7 * u -
-retry_back_off 8 - m220 -
-rate_limited_retry_back_off 11 - m222 -
-retriable_headers 9 * m231 -
-retriable_request_headers 10 * m231 -
+retry_back_off 8 - m221 -
+rate_limited_retry_back_off 11 - m223 -
+retriable_headers 9 * m232 -
+retriable_request_headers 10 * m232 -
 @envoy.config.route.v3.RetryPolicy.RetryPriority
 name 1 - s -
 typed_config 3 - m0 0
@@ -1068,9 +1081,9 @@ base_interval 1 - m23 -
 max_interval 2 - m23 -
 @envoy.config.route.v3.RetryPolicy.ResetHeader
 name 1 - s -
-format 2 - e29 -
+format 2 - e32 -
 @envoy.config.route.v3.RetryPolicy.RateLimitedRetryBackOff
-reset_headers 1 * m221 -
+reset_headers 1 * m222 -
 max_interval 2 - m23 -
 @envoy.config.route.v3.HedgePolicy
 initial_requests 1 - m11 -
@@ -1084,7 +1097,7 @@ port_redirect 8 - u -
 path_redirect 2 - s 1
 prefix_rewrite 5 - s 1
 regex_rewrite 9 - m72 1
-response_code 3 - e30 -
+response_code 3 - e33 -
 strip_query 6 - o -
 @envoy.config.route.v3.DirectResponseAction
 status 1 - u -
@@ -1120,8 +1133,8 @@ is_optional 2 - o -
 disabled 3 - o -
 @envoy.config.route.v3.RouteConfiguration
 name 1 - s -
-virtual_hosts 2 * m194 -
-vhds 9 - m236 -
+virtual_hosts 2 * m195 -
+vhds 9 - m237 -
 internal_only_headers 3 * s -
 response_headers_to_add 4 * m39 -
 response_headers_to_remove 5 * s -
@@ -1130,8 +1143,8 @@ request_headers_to_remove 8 * s -
 most_specific_header_mutations_wins 10 - o -
 validate_clusters 7 - m12 -
 max_direct_response_body_size_bytes 11 - m11 -
-cluster_specifier_plugins 12 * m199 -
-request_mirror_policies 13 * m206 -
+cluster_specifier_plugins 12 * m200 -
+request_mirror_policies 13 * m207 -
 ignore_port_in_host_matching 14 - o -
 vhost_header 18 - s -
 ignore_path_parameters_in_path_matching 15 - o -
@@ -1150,32 +1163,32 @@ log_format 1 - m66 0
 log_format 1 - m66 0
 @envoy.extensions.clusters.dns.v3.DnsCluster
 dns_refresh_rate 3 - m23 -
-dns_failure_refresh_rate 4 - m241 -
+dns_failure_refresh_rate 4 - m242 -
 respect_dns_ttl 5 - o -
 dns_jitter 6 - m23 -
 typed_dns_resolver_config 7 - m3 -
-dns_lookup_family 8 - e31 -
+dns_lookup_family 8 - e34 -
 all_addresses_in_single_endpoint 9 - o -
 @envoy.extensions.clusters.dns.v3.DnsCluster.RefreshRate
 base_interval 1 - m23 -
 max_interval 2 - m23 -
 ~envoy.type.http.v3.PathTransformation
 @envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-codec_type 1 - e32 -
+codec_type 1 - e35 -
 stat_prefix 2 - s -
-rds 3 - m252 0
-route_config 4 - m235 0
-scoped_routes 31 - m253 0
-http_filters 5 * m254 -
+rds 3 - m253 0
+route_config 4 - m236 0
+scoped_routes 31 - m254 0
+http_filters 5 * m255 -
 add_user_agent 6 - m12 -
-tracing 7 - m244 -
+tracing 7 - m245 -
 common_http_protocol_options 35 - m89 -
 http1_safe_max_connection_duration 58 - o -
 http_protocol_options 8 - m90 -
 http2_protocol_options 9 - m94 -
 http3_protocol_options 44 - m96 -
 server_name 10 - s -
-server_header_transformation 34 - e33 -
+server_header_transformation 34 - e36 -
 scheme_header_transformation 48 - m97 -
 max_request_headers_kb 29 - m11 -
 stream_idle_timeout 24 - m23 -
@@ -1187,34 +1200,34 @@ delayed_close_timeout 26 - m23 -
 access_log 13 * m1 -
 access_log_flush_interval 54 - m23 -
 flush_access_log_on_new_request 55 - o -
-access_log_options 56 - m250 -
+access_log_options 56 - m251 -
 use_remote_address 14 - m12 -
 xff_num_trusted_hops 19 - u -
 original_ip_detection_extensions 46 * m3 -
 early_header_mutation_extensions 52 * m3 -
-internal_address_config 25 - m245 -
+internal_address_config 25 - m246 -
 skip_xff_append 21 - o -
 via 22 - s -
 generate_request_id 15 - m12 -
 preserve_external_request_id 32 - o -
 always_set_request_id_in_response 37 - o -
-forward_client_cert_details 16 - e34 -
-set_current_client_cert_details 17 - m246 -
+forward_client_cert_details 16 - e37 -
+set_current_client_cert_details 17 - m247 -
 forward_client_cert_matcher 60 - m110 -
 proxy_100_continue 18 - o -
 represent_ipv4_remote_address_as_ipv4_mapped_ipv6 20 - o -
-upgrade_configs 23 * m247 -
+upgrade_configs 23 * m248 -
 normalize_path 30 - m12 -
 merge_slashes 33 - o -
-path_with_escaped_slashes_action 45 - e35 -
-request_id_extension 36 - m255 -
-local_reply_config 38 - m251 -
+path_with_escaped_slashes_action 45 - e38 -
+request_id_extension 36 - m256 -
+local_reply_config 38 - m252 -
 strip_matching_host_port 39 - o -
 strip_any_host_port 42 - o 1
 stream_error_on_invalid_http_message 40 - m12 -
-path_normalization_options 43 - m248 -
+path_normalization_options 43 - m249 -
 strip_trailing_host_dot 47 - o -
-proxy_status_config 49 - m249 -
+proxy_status_config 49 - m250 -
 typed_header_validation_config 50 - m3 -
 append_x_forwarded_port 51 - o -
 append_local_overload 57 - o -
@@ -1231,11 +1244,11 @@ dns 4 - o -
 uri 5 - o -
 @envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.UpgradeConfig
 upgrade_type 1 - s -
-filters 2 * m254 -
+filters 2 * m255 -
 enabled 3 - m12 -
 @envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.PathNormalizationOptions
-forwarding_transformation 1 - m242 -
-http_filter_transformation 2 - m242 -
+forwarding_transformation 1 - m243 -
+http_filter_transformation 2 - m243 -
 @envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.ProxyStatusConfig
 remove_details 1 - o -
 remove_connection_termination_details 2 - o -
@@ -1264,15 +1277,21 @@ typed_config 1 - m0 -
 dynamic_stats 1 - m12 -
 start_child_span 2 - o -
 upstream_log 3 * m1 -
-upstream_log_options 9 - m257 -
+upstream_log_options 9 - m258 -
 suppress_envoy_headers 4 - o -
 strict_check_headers 5 * s -
 respect_expected_rq_timeout 6 - o -
 suppress_grpc_request_failure_code_stats 7 - o -
-upstream_http_filters 8 * m254 -
+upstream_http_filters 8 * m255 -
 @envoy.extensions.filters.http.router.v3.Router.UpstreamAccessLogOptions
 flush_upstream_log_on_upstream_stream 1 - o -
 upstream_log_flush_interval 2 - m23 -
+@envoy.extensions.filters.http.stateful_session.v3.StatefulSession
+session_state 1 - m3 -
+strict 2 - o -
+@envoy.extensions.filters.http.stateful_session.v3.StatefulSessionPerRoute
+disabled 1 - o 0
+stateful_session 2 - m259 0
 @envoy.extensions.filters.listener.http_inspector.v3.HttpInspector
 @envoy.extensions.filters.listener.original_dst.v3.OriginalDst
 @envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector
@@ -1282,16 +1301,16 @@ initial_read_buffer_size 2 - m11 -
 close_connection_on_client_hello_parsing_errors 4 - o -
 max_client_hello_size 5 - m11 -
 @envoy.type.v3.HashPolicy
-source_ip 1 - m262 0
-filter_state 2 - m263 0
+source_ip 1 - m265 0
+filter_state 2 - m266 0
 @envoy.type.v3.HashPolicy.SourceIp
 @envoy.type.v3.HashPolicy.FilterState
 key 1 - s -
 @envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy
 stat_prefix 1 - s -
 cluster 2 - s 0
-weighted_clusters 10 - m265 0
-on_demand 14 - m268 -
+weighted_clusters 10 - m268 0
+on_demand 14 - m271 -
 metadata_match 9 - m36 -
 idle_timeout 8 - m23 -
 downstream_idle_timeout 3 - m23 -
@@ -1299,18 +1318,18 @@ upstream_idle_timeout 4 - m23 -
 access_log 5 * m1 -
 max_connect_attempts 7 - m11 -
 backoff_options 18 - m24 -
-hash_policy 11 * m261 -
-tunneling_config 12 - m267 -
+hash_policy 11 * m264 -
+tunneling_config 12 - m270 -
 max_downstream_connection_duration 13 - m23 -
 max_downstream_connection_duration_jitter_percentage 20 - m25 -
 access_log_flush_interval 15 - m23 -
 flush_access_log_on_connected 16 - o -
-access_log_options 17 - m269 -
+access_log_options 17 - m272 -
 proxy_protocol_tlvs 19 * m68 -
-upstream_connect_mode 21 - e36 -
+upstream_connect_mode 21 - e39 -
 max_early_data_bytes 22 - m11 -
 @envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster
-clusters 1 * m266 -
+clusters 1 * m269 -
 @envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight
 name 1 - s -
 weight 2 - u -
@@ -1322,23 +1341,39 @@ headers_to_add 3 * m39 -
 propagate_response_headers 4 - o -
 post_path 5 - s -
 propagate_response_trailers 6 - o -
-request_id_extension 7 - m255 -
+request_id_extension 7 - m256 -
 request_id_header 8 - s -
 request_id_metadata_key 9 - s -
 ~envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.OnDemand
 @envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.TcpAccessLogOptions
 access_log_flush_interval 1 - m23 -
 flush_access_log_on_connected 2 - o -
+@envoy.type.http.v3.Cookie
+name 1 - s -
+ttl 2 - m23 -
+path 3 - s -
+attributes 4 * m274 -
+@envoy.type.http.v3.CookieAttribute
+name 1 - s -
+value 2 - s -
+@envoy.extensions.http.stateful_session.cookie.v3.CookieBasedSessionState
+cookie 1 - m273 -
+@envoy.extensions.http.stateful_session.header.v3.HeaderBasedSessionState
+name 1 - s -
+override_mode_config 2 - m277 -
+packages_mode_config 3 - m278 -
+@envoy.extensions.http.stateful_session.header.v3.HeaderBasedSessionState.OverrideModeConfig
+@envoy.extensions.http.stateful_session.header.v3.HeaderBasedSessionState.PackagesModeConfig
 @envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig
-zone_aware_lb_config 1 - m271 0
-locality_weighted_lb_config 2 - m273 0
+zone_aware_lb_config 1 - m280 0
+locality_weighted_lb_config 2 - m282 0
 @envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig.ZoneAwareLbConfig
 routing_enabled 1 - m25 -
 min_cluster_size 2 - m9 -
 fail_traffic_on_panic 3 - o -
 force_locality_direct_routing 4 - o -
-force_local_zone 5 - m272 -
-locality_basis 6 - e37 -
+force_local_zone 5 - m281 -
+locality_basis 6 - e40 -
 @envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig.ZoneAwareLbConfig.ForceLocalZone
 min_size 1 - m11 -
 @envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig.LocalityWeightedLbConfig
@@ -1349,33 +1384,49 @@ min_weight_percent 3 - m25 -
 @envoy.extensions.load_balancing_policies.common.v3.ConsistentHashingLbConfig
 use_hostname_for_hashing 1 - o -
 hash_balance_factor 2 - m11 -
-hash_policy 3 * m207 -
+hash_policy 3 * m208 -
 @envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest
 choice_count 1 - m11 -
 active_request_bias 2 - m37 -
-slow_start_config 3 - m274 -
-locality_lb_config 4 - m270 -
+slow_start_config 3 - m283 -
+locality_lb_config 4 - m279 -
 enable_full_scan 5 - m12 -
-selection_method 6 - e38 -
+selection_method 6 - e41 -
 @envoy.extensions.load_balancing_policies.maglev.v3.Maglev
 table_size 1 - m9 -
-consistent_hashing_lb_config 2 - m275 -
-locality_weighted_lb_config 3 - m273 -
+consistent_hashing_lb_config 2 - m284 -
+locality_weighted_lb_config 3 - m282 -
 @envoy.extensions.load_balancing_policies.random.v3.Random
-locality_lb_config 1 - m270 -
+locality_lb_config 1 - m279 -
 @envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash
-hash_function 1 - e39 -
+hash_function 1 - e42 -
 minimum_ring_size 2 - m9 -
 maximum_ring_size 3 - m9 -
 use_hostname_for_hashing 4 - o -
 hash_balance_factor 5 - m11 -
-consistent_hashing_lb_config 6 - m275 -
-locality_weighted_lb_config 7 - m273 -
+consistent_hashing_lb_config 6 - m284 -
+locality_weighted_lb_config 7 - m282 -
 @envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin
-slow_start_config 1 - m274 -
-locality_lb_config 2 - m270 -
+slow_start_config 1 - m283 -
+locality_lb_config 2 - m279 -
+@envoy.extensions.load_balancing_policies.subset.v3.Subset
+fallback_policy 1 - e44 -
+default_subset 2 - m28 -
+subset_selectors 3 * m291 -
+locality_weight_aware 4 - o -
+scale_locality_weight 5 - o -
+panic_mode_any 6 - o -
+list_as_any 7 - o -
+metadata_fallback_policy 8 - e45 -
+subset_lb_policy 9 - m129 -
+allow_redundant_keys 10 - o -
+@envoy.extensions.load_balancing_policies.subset.v3.Subset.LbSubsetSelector
+keys 1 * s -
+single_host_per_subset 4 - o -
+fallback_policy 2 - e43 -
+fallback_keys_subset 3 * s -
 @envoy.extensions.load_balancing_policies.wrr_locality.v3.WrrLocality
-endpoint_picking_policy 1 - m128 -
+endpoint_picking_policy 1 - m129 -
 @envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig
 pack_trace_reason 1 - m12 -
 use_request_id_for_trace_sampling 2 - m12 -
@@ -1387,7 +1438,7 @@ metadata_match 1 - m36 -
 update_frequency 1 - i -
 @envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer
 @envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
-common_tls_context 1 - m291 -
+common_tls_context 1 - m302 -
 sni 2 - s -
 auto_host_sni 6 - o -
 auto_sni_san_validation 7 - o -
@@ -1395,15 +1446,15 @@ allow_renegotiation 3 - o -
 max_session_keys 4 - m11 -
 enforce_rsa_key_usage 5 - m12 -
 @envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
-common_tls_context 1 - m291 -
+common_tls_context 1 - m302 -
 require_client_certificate 2 - m12 -
 require_sni 3 - m12 -
-session_ticket_keys 4 - m155 0
-session_ticket_keys_sds_secret_config 5 - m161 0
+session_ticket_keys 4 - m156 0
+session_ticket_keys_sds_secret_config 5 - m162 0
 disable_stateless_session_resumption 7 - o 0
 disable_stateful_session_resumption 10 - o -
 session_timeout 6 - m23 -
-ocsp_staple_policy 8 - e40 -
+ocsp_staple_policy 8 - e46 -
 full_scan_certs_on_sni_mismatch 9 - m12 -
 prefer_client_ciphers 11 - o -
 @envoy.extensions.transport_sockets.tls.v3.TlsKeyLog
@@ -1411,21 +1462,21 @@ path 1 - s -
 local_address_range 2 * m22 -
 remote_address_range 3 * m22 -
 @envoy.extensions.transport_sockets.tls.v3.CommonTlsContext
-tls_params 1 - m152 -
-tls_certificates 2 * m154 -
-tls_certificate_sds_secret_configs 6 * m161 -
-tls_certificate_provider_instance 14 - m156 -
+tls_params 1 - m153 -
+tls_certificates 2 * m155 -
+tls_certificate_sds_secret_configs 6 * m162 -
+tls_certificate_provider_instance 14 - m157 -
 custom_tls_certificate_selector 16 - m3 -
-tls_certificate_certificate_provider 9 - m292 -
-tls_certificate_certificate_provider_instance 11 - m293 -
-validation_context 3 - m158 0
-validation_context_sds_secret_config 7 - m161 0
-combined_validation_context 8 - m294 0
-validation_context_certificate_provider 10 - m292 0
-validation_context_certificate_provider_instance 12 - m293 0
+tls_certificate_certificate_provider 9 - m303 -
+tls_certificate_certificate_provider_instance 11 - m304 -
+validation_context 3 - m159 0
+validation_context_sds_secret_config 7 - m162 0
+combined_validation_context 8 - m305 0
+validation_context_certificate_provider 10 - m303 0
+validation_context_certificate_provider_instance 12 - m304 0
 alpn_protocols 4 * s -
 custom_handshaker 13 - m3 -
-key_log 15 - m290 -
+key_log 15 - m301 -
 @envoy.extensions.transport_sockets.tls.v3.CommonTlsContext.CertificateProvider
 name 1 - s -
 typed_config 2 - m3 0
@@ -1433,12 +1484,12 @@ typed_config 2 - m3 0
 instance_name 1 - s -
 certificate_name 2 - s -
 @envoy.extensions.transport_sockets.tls.v3.CommonTlsContext.CombinedCertificateValidationContext
-default_validation_context 1 - m158 -
-validation_context_sds_secret_config 2 - m161 -
-validation_context_certificate_provider 3 - m292 -
-validation_context_certificate_provider_instance 4 - m293 -
+default_validation_context 1 - m159 -
+validation_context_sds_secret_config 2 - m162 -
+validation_context_certificate_provider 3 - m303 -
+validation_context_certificate_provider_instance 4 - m304 -
 @envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig
-trust_domains 1 * m296 -
+trust_domains 1 * m307 -
 trust_bundles 2 - m41 -
 @envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig.TrustDomain
 name 1 - s -
@@ -1446,15 +1497,15 @@ trust_bundle 2 - m41 -
 @envoy.extensions.upstreams.http.v3.HttpProtocolOptions
 common_http_protocol_options 1 - m89 -
 upstream_http_protocol_options 2 - m86 -
-explicit_http_config 3 - m298 0
-use_downstream_protocol_config 4 - m299 0
-auto_config 5 - m300 0
-http_filters 6 * m254 -
+explicit_http_config 3 - m309 0
+use_downstream_protocol_config 4 - m310 0
+auto_config 5 - m311 0
+http_filters 6 * m255 -
 header_validation_config 7 - m3 -
-outlier_detection 8 - m301 -
-request_mirror_policies 9 * m206 -
-hash_policy 10 * m207 -
-retry_policy 11 - m217 -
+outlier_detection 8 - m312 -
+request_mirror_policies 9 * m207 -
+hash_policy 10 * m208 -
+retry_policy 11 - m218 -
 @envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig
 http_protocol_options 1 - m90 0
 http2_protocol_options 2 - m94 0
@@ -1469,7 +1520,7 @@ http2_protocol_options 2 - m94 -
 http3_protocol_options 3 - m96 -
 alternate_protocols_cache_options 4 - m87 -
 @envoy.extensions.upstreams.http.v3.HttpProtocolOptions.OutlierDetection
-error_matcher 1 - m182 -
+error_matcher 1 - m183 -
 @google.rpc.Status
 code 1 - i -
 message 2 - s -
@@ -1479,18 +1530,18 @@ name 1 - s -
 dynamic_parameters 2 %s s -
 @envoy.service.discovery.v3.ResourceName
 name 1 - s -
-dynamic_parameter_constraints 2 - m310 -
+dynamic_parameter_constraints 2 - m321 -
 @envoy.service.discovery.v3.ResourceError
-resource_name 1 - m304 -
-error_detail 2 - m302 -
+resource_name 1 - m315 -
+error_detail 2 - m313 -
 @envoy.service.discovery.v3.DiscoveryRequest
 version_info 1 - s -
 node 2 - m35 -
 resource_names 3 * s -
-resource_locators 7 * m303 -
+resource_locators 7 * m314 -
 type_url 4 - s -
 response_nonce 5 - s -
-error_detail 6 - m302 -
+error_detail 6 - m313 -
 @envoy.service.discovery.v3.DiscoveryResponse
 version_info 1 - s -
 resources 2 * m0 -
@@ -1498,42 +1549,42 @@ canary 3 - o -
 type_url 4 - s -
 nonce 5 - s -
 control_plane 6 - m47 -
-resource_errors 7 * m305 -
+resource_errors 7 * m316 -
 @envoy.service.discovery.v3.DeltaDiscoveryRequest
 node 1 - m35 -
 type_url 2 - s -
 resource_names_subscribe 3 * s -
 resource_names_unsubscribe 4 * s -
-resource_locators_subscribe 8 * m303 -
-resource_locators_unsubscribe 9 * m303 -
+resource_locators_subscribe 8 * m314 -
+resource_locators_unsubscribe 9 * m314 -
 initial_resource_versions 5 %s s -
 response_nonce 6 - s -
-error_detail 7 - m302 -
+error_detail 7 - m313 -
 @envoy.service.discovery.v3.DeltaDiscoveryResponse
 system_version_info 1 - s -
-resources 2 * m311 -
+resources 2 * m322 -
 type_url 4 - s -
 removed_resources 6 * s -
-removed_resource_names 8 * m304 -
+removed_resource_names 8 * m315 -
 nonce 5 - s -
 control_plane 7 - m47 -
-resource_errors 9 * m305 -
+resource_errors 9 * m316 -
 ~envoy.service.discovery.v3.DynamicParameterConstraints
 @envoy.service.discovery.v3.Resource
 name 3 - s -
-resource_name 8 - m304 -
+resource_name 8 - m315 -
 aliases 4 * s -
 version 1 - s -
 resource 2 - m0 -
 ttl 6 - m23 -
-cache_control 7 - m312 -
+cache_control 7 - m323 -
 metadata 9 - m36 -
 @envoy.service.discovery.v3.Resource.CacheControl
 do_not_cache 1 - o -
 @meshproxy.config.v1.MeshProxy
-failover_mode 1 - e41 -
+failover_mode 1 - e47 -
 snapshot_file 2 - s -
-shrink_guard 3 - m314 -
+shrink_guard 3 - m325 -
 transport_failures_to_eject 4 - m11 -
 base_hold 5 - m23 -
 max_hold 6 - m23 -
@@ -1544,9 +1595,9 @@ control_plane_timeout 10 - m23 -
 control_plane_return_hold 11 - m23 -
 drain_time 12 - m23 -
 series_budget 13 - m11 -
-failover 20 - m315 -
+failover 20 - m326 -
 allow_admin_changes 21 - o -
-hedging 30 - m318 -
+hedging 30 - m329 -
 queue_timeout 31 - m23 -
 drain_propagation_delay 32 - m23 -
 @meshproxy.config.v1.MeshProxy.ShrinkGuard
@@ -1554,8 +1605,8 @@ disabled 1 - o -
 max_loss_percent 2 - m11 -
 release_after 3 - m23 -
 @meshproxy.config.v1.MeshProxy.Failover
-failback 1 - m316 -
-spill 2 - m317 -
+failback 1 - m327 -
+spill 2 - m328 -
 @meshproxy.config.v1.MeshProxy.Failover.Failback
 disabled 1 - o -
 min_hold 2 - m23 -
@@ -1572,7 +1623,7 @@ min_delay 2 - m23 -
 @meshproxy.config.v1.PeakEwma
 decay_time 1 - m23 -
 failure_penalty 2 - m23 -
-prices 3 * m320 -
+prices 3 * m331 -
 @meshproxy.config.v1.PeakEwma.Price
 from 1 - m32 -
 to 2 - m32 -
@@ -1649,6 +1700,19 @@ DEGRADED 5
 ALLOW 0
 REJECT_REQUEST 1
 DROP_HEADER 2
+@envoy.config.cluster.v3.Cluster.LbSubsetConfig.LbSubsetSelector.LbSubsetSelectorFallbackPolicy
+NOT_DEFINED 0
+NO_FALLBACK 1
+ANY_ENDPOINT 2
+DEFAULT_SUBSET 3
+KEYS_SUBSET 4
+@envoy.config.cluster.v3.Cluster.LbSubsetConfig.LbSubsetFallbackPolicy
+NO_FALLBACK 0
+ANY_ENDPOINT 1
+DEFAULT_SUBSET 2
+@envoy.config.cluster.v3.Cluster.LbSubsetConfig.LbSubsetMetadataFallbackPolicy
+METADATA_NO_FALLBACK 0
+FALLBACK_LIST 1
 @envoy.config.cluster.v3.Cluster.RingHashLbConfig.HashFunction
 XX_HASH 0
 MURMUR_HASH_2 1
@@ -1766,6 +1830,19 @@ FULL_SCAN 1
 DEFAULT_HASH 0
 XX_HASH 1
 MURMUR_HASH_2 2
+@envoy.extensions.load_balancing_policies.subset.v3.Subset.LbSubsetSelector.LbSubsetSelectorFallbackPolicy
+NOT_DEFINED 0
+NO_FALLBACK 1
+ANY_ENDPOINT 2
+DEFAULT_SUBSET 3
+KEYS_SUBSET 4
+@envoy.extensions.load_balancing_policies.subset.v3.Subset.LbSubsetFallbackPolicy
+NO_FALLBACK 0
+ANY_ENDPOINT 1
+DEFAULT_SUBSET 2
+@envoy.extensions.load_balancing_policies.subset.v3.Subset.LbSubsetMetadataFallbackPolicy
+METADATA_NO_FALLBACK 0
+FALLBACK_LIST 1
 @envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext.OcspStaplePolicy
 LENIENT_STAPLING 0
 STRICT_STAPLING 1

@@ -727,15 +727,175 @@ nonisolated struct Envoy_Config_Cluster_V3_Cluster: @unchecked Sendable {
     fileprivate var _storage = _StorageClass.defaultInstance
   }
 
-  /// Tolerated: its content is not looked into.
   nonisolated struct LbSubsetConfig: Sendable {
     // SwiftProtobuf.Message conformance is added in an extension below. See the
     // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
     // methods supported on all messages.
 
+    var fallbackPolicy: Envoy_Config_Cluster_V3_Cluster.LbSubsetConfig.LbSubsetFallbackPolicy = .noFallback
+
+    var defaultSubset: SwiftProtobuf.Google_Protobuf_Struct {
+      get {_defaultSubset ?? SwiftProtobuf.Google_Protobuf_Struct()}
+      set {_defaultSubset = newValue}
+    }
+    /// Returns true if `defaultSubset` has been explicitly set.
+    var hasDefaultSubset: Bool {self._defaultSubset != nil}
+    /// Clears the value of `defaultSubset`. Subsequent reads from it will return its default value.
+    mutating func clearDefaultSubset() {self._defaultSubset = nil}
+
+    var subsetSelectors: [Envoy_Config_Cluster_V3_Cluster.LbSubsetConfig.LbSubsetSelector] = []
+
+    var localityWeightAware: Bool = false
+
+    var scaleLocalityWeight: Bool = false
+
+    var panicModeAny: Bool = false
+
+    var listAsAny: Bool = false
+
+    var metadataFallbackPolicy: Envoy_Config_Cluster_V3_Cluster.LbSubsetConfig.LbSubsetMetadataFallbackPolicy = .metadataNoFallback
+
     var unknownFields = SwiftProtobuf.UnknownStorage()
 
+    nonisolated enum LbSubsetFallbackPolicy: SwiftProtobuf.Enum, Swift.CaseIterable {
+      typealias RawValue = Int
+      case noFallback // = 0
+      case anyEndpoint // = 1
+      case defaultSubset // = 2
+      case UNRECOGNIZED(Int)
+
+      init() {
+        self = .noFallback
+      }
+
+      init?(rawValue: Int) {
+        switch rawValue {
+        case 0: self = .noFallback
+        case 1: self = .anyEndpoint
+        case 2: self = .defaultSubset
+        default: self = .UNRECOGNIZED(rawValue)
+        }
+      }
+
+      var rawValue: Int {
+        switch self {
+        case .noFallback: return 0
+        case .anyEndpoint: return 1
+        case .defaultSubset: return 2
+        case .UNRECOGNIZED(let i): return i
+        }
+      }
+
+      // The compiler won't synthesize support with the UNRECOGNIZED case.
+      static let allCases: [Envoy_Config_Cluster_V3_Cluster.LbSubsetConfig.LbSubsetFallbackPolicy] = [
+        .noFallback,
+        .anyEndpoint,
+        .defaultSubset,
+      ]
+
+    }
+
+    nonisolated enum LbSubsetMetadataFallbackPolicy: SwiftProtobuf.Enum, Swift.CaseIterable {
+      typealias RawValue = Int
+      case metadataNoFallback // = 0
+      case fallbackList // = 1
+      case UNRECOGNIZED(Int)
+
+      init() {
+        self = .metadataNoFallback
+      }
+
+      init?(rawValue: Int) {
+        switch rawValue {
+        case 0: self = .metadataNoFallback
+        case 1: self = .fallbackList
+        default: self = .UNRECOGNIZED(rawValue)
+        }
+      }
+
+      var rawValue: Int {
+        switch self {
+        case .metadataNoFallback: return 0
+        case .fallbackList: return 1
+        case .UNRECOGNIZED(let i): return i
+        }
+      }
+
+      // The compiler won't synthesize support with the UNRECOGNIZED case.
+      static let allCases: [Envoy_Config_Cluster_V3_Cluster.LbSubsetConfig.LbSubsetMetadataFallbackPolicy] = [
+        .metadataNoFallback,
+        .fallbackList,
+      ]
+
+    }
+
+    nonisolated struct LbSubsetSelector: Sendable {
+      // SwiftProtobuf.Message conformance is added in an extension below. See the
+      // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+      // methods supported on all messages.
+
+      var keys: [String] = []
+
+      var singleHostPerSubset: Bool = false
+
+      var fallbackPolicy: Envoy_Config_Cluster_V3_Cluster.LbSubsetConfig.LbSubsetSelector.LbSubsetSelectorFallbackPolicy = .notDefined
+
+      var fallbackKeysSubset: [String] = []
+
+      var unknownFields = SwiftProtobuf.UnknownStorage()
+
+      nonisolated enum LbSubsetSelectorFallbackPolicy: SwiftProtobuf.Enum, Swift.CaseIterable {
+        typealias RawValue = Int
+        case notDefined // = 0
+        case noFallback // = 1
+        case anyEndpoint // = 2
+        case defaultSubset // = 3
+        case keysSubset // = 4
+        case UNRECOGNIZED(Int)
+
+        init() {
+          self = .notDefined
+        }
+
+        init?(rawValue: Int) {
+          switch rawValue {
+          case 0: self = .notDefined
+          case 1: self = .noFallback
+          case 2: self = .anyEndpoint
+          case 3: self = .defaultSubset
+          case 4: self = .keysSubset
+          default: self = .UNRECOGNIZED(rawValue)
+          }
+        }
+
+        var rawValue: Int {
+          switch self {
+          case .notDefined: return 0
+          case .noFallback: return 1
+          case .anyEndpoint: return 2
+          case .defaultSubset: return 3
+          case .keysSubset: return 4
+          case .UNRECOGNIZED(let i): return i
+          }
+        }
+
+        // The compiler won't synthesize support with the UNRECOGNIZED case.
+        static let allCases: [Envoy_Config_Cluster_V3_Cluster.LbSubsetConfig.LbSubsetSelector.LbSubsetSelectorFallbackPolicy] = [
+          .notDefined,
+          .noFallback,
+          .anyEndpoint,
+          .defaultSubset,
+          .keysSubset,
+        ]
+
+      }
+
+      init() {}
+    }
+
     init() {}
+
+    fileprivate var _defaultSubset: SwiftProtobuf.Google_Protobuf_Struct? = nil
   }
 
   nonisolated struct SlowStartConfig: Sendable {
@@ -2006,21 +2166,128 @@ nonisolated extension Envoy_Config_Cluster_V3_Cluster.EdsClusterConfig: SwiftPro
 
 nonisolated extension Envoy_Config_Cluster_V3_Cluster.LbSubsetConfig: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   static let protoMessageName: String = Envoy_Config_Cluster_V3_Cluster.protoMessageName + ".LbSubsetConfig"
-  static let _protobuf_nameMap = SwiftProtobuf._NameMap()
+  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}fallback_policy\0\u{3}default_subset\0\u{3}subset_selectors\0\u{3}locality_weight_aware\0\u{3}scale_locality_weight\0\u{3}panic_mode_any\0\u{3}list_as_any\0\u{3}metadata_fallback_policy\0")
 
   mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    // Load everything into unknown fields
-    while try decoder.nextFieldNumber() != nil {}
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularEnumField(value: &self.fallbackPolicy) }()
+      case 2: try { try decoder.decodeSingularMessageField(value: &self._defaultSubset) }()
+      case 3: try { try decoder.decodeRepeatedMessageField(value: &self.subsetSelectors) }()
+      case 4: try { try decoder.decodeSingularBoolField(value: &self.localityWeightAware) }()
+      case 5: try { try decoder.decodeSingularBoolField(value: &self.scaleLocalityWeight) }()
+      case 6: try { try decoder.decodeSingularBoolField(value: &self.panicModeAny) }()
+      case 7: try { try decoder.decodeSingularBoolField(value: &self.listAsAny) }()
+      case 8: try { try decoder.decodeSingularEnumField(value: &self.metadataFallbackPolicy) }()
+      default: break
+      }
+    }
   }
 
   func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if self.fallbackPolicy != .noFallback {
+      try visitor.visitSingularEnumField(value: self.fallbackPolicy, fieldNumber: 1)
+    }
+    try { if let v = self._defaultSubset {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
+    } }()
+    if !self.subsetSelectors.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.subsetSelectors, fieldNumber: 3)
+    }
+    if self.localityWeightAware != false {
+      try visitor.visitSingularBoolField(value: self.localityWeightAware, fieldNumber: 4)
+    }
+    if self.scaleLocalityWeight != false {
+      try visitor.visitSingularBoolField(value: self.scaleLocalityWeight, fieldNumber: 5)
+    }
+    if self.panicModeAny != false {
+      try visitor.visitSingularBoolField(value: self.panicModeAny, fieldNumber: 6)
+    }
+    if self.listAsAny != false {
+      try visitor.visitSingularBoolField(value: self.listAsAny, fieldNumber: 7)
+    }
+    if self.metadataFallbackPolicy != .metadataNoFallback {
+      try visitor.visitSingularEnumField(value: self.metadataFallbackPolicy, fieldNumber: 8)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   static func ==(lhs: Envoy_Config_Cluster_V3_Cluster.LbSubsetConfig, rhs: Envoy_Config_Cluster_V3_Cluster.LbSubsetConfig) -> Bool {
+    if lhs.fallbackPolicy != rhs.fallbackPolicy {return false}
+    if lhs._defaultSubset != rhs._defaultSubset {return false}
+    if lhs.subsetSelectors != rhs.subsetSelectors {return false}
+    if lhs.localityWeightAware != rhs.localityWeightAware {return false}
+    if lhs.scaleLocalityWeight != rhs.scaleLocalityWeight {return false}
+    if lhs.panicModeAny != rhs.panicModeAny {return false}
+    if lhs.listAsAny != rhs.listAsAny {return false}
+    if lhs.metadataFallbackPolicy != rhs.metadataFallbackPolicy {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
+}
+
+nonisolated extension Envoy_Config_Cluster_V3_Cluster.LbSubsetConfig.LbSubsetFallbackPolicy: SwiftProtobuf._ProtoNameProviding {
+  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0NO_FALLBACK\0\u{1}ANY_ENDPOINT\0\u{1}DEFAULT_SUBSET\0")
+}
+
+nonisolated extension Envoy_Config_Cluster_V3_Cluster.LbSubsetConfig.LbSubsetMetadataFallbackPolicy: SwiftProtobuf._ProtoNameProviding {
+  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0METADATA_NO_FALLBACK\0\u{1}FALLBACK_LIST\0")
+}
+
+nonisolated extension Envoy_Config_Cluster_V3_Cluster.LbSubsetConfig.LbSubsetSelector: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  static let protoMessageName: String = Envoy_Config_Cluster_V3_Cluster.LbSubsetConfig.protoMessageName + ".LbSubsetSelector"
+  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}keys\0\u{3}fallback_policy\0\u{3}fallback_keys_subset\0\u{3}single_host_per_subset\0")
+
+  mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedStringField(value: &self.keys) }()
+      case 2: try { try decoder.decodeSingularEnumField(value: &self.fallbackPolicy) }()
+      case 3: try { try decoder.decodeRepeatedStringField(value: &self.fallbackKeysSubset) }()
+      case 4: try { try decoder.decodeSingularBoolField(value: &self.singleHostPerSubset) }()
+      default: break
+      }
+    }
+  }
+
+  func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.keys.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.keys, fieldNumber: 1)
+    }
+    if self.fallbackPolicy != .notDefined {
+      try visitor.visitSingularEnumField(value: self.fallbackPolicy, fieldNumber: 2)
+    }
+    if !self.fallbackKeysSubset.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.fallbackKeysSubset, fieldNumber: 3)
+    }
+    if self.singleHostPerSubset != false {
+      try visitor.visitSingularBoolField(value: self.singleHostPerSubset, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  static func ==(lhs: Envoy_Config_Cluster_V3_Cluster.LbSubsetConfig.LbSubsetSelector, rhs: Envoy_Config_Cluster_V3_Cluster.LbSubsetConfig.LbSubsetSelector) -> Bool {
+    if lhs.keys != rhs.keys {return false}
+    if lhs.singleHostPerSubset != rhs.singleHostPerSubset {return false}
+    if lhs.fallbackPolicy != rhs.fallbackPolicy {return false}
+    if lhs.fallbackKeysSubset != rhs.fallbackKeysSubset {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Envoy_Config_Cluster_V3_Cluster.LbSubsetConfig.LbSubsetSelector.LbSubsetSelectorFallbackPolicy: SwiftProtobuf._ProtoNameProviding {
+  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0NOT_DEFINED\0\u{1}NO_FALLBACK\0\u{1}ANY_ENDPOINT\0\u{1}DEFAULT_SUBSET\0\u{1}KEYS_SUBSET\0")
 }
 
 nonisolated extension Envoy_Config_Cluster_V3_Cluster.SlowStartConfig: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {

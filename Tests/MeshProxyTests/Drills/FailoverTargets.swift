@@ -32,7 +32,6 @@ import Testing
         Seeds.each(20) { seed in
             let run = TargetRun(seed: seed, retry: .ofIstio) {
                 $0.outlierDetection = OutlierDetection(maxEjectionPercent: 100)
-                $0.circuitBreakers.retryBudgetMinimum = 100
             }
             run.load.run(for: .milliseconds(200))
             let fault = run.mesh.network.now

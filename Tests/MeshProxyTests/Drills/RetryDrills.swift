@@ -24,6 +24,32 @@ import Testing
         #expect(mesh.finish() == [])
     }
 
+    /// Envoy: with `max_retries` as large as Istio sets it, no bound on retries; with its default of 3, the second case.
+    @Test("Ten local pods answer 503 at 300 requests a second: the burst of the budget hides it")
+    func localErrors() {
+        for (burst, isHidden) in [(CircuitBreakers().retryBurst, true), (0, false)] {
+            let mesh = SimulatedMesh(seed: 4)
+            let local = mesh.upstreams("local", count: 10)
+            let remote = (0..<2).map { mesh.remote("remote\($0)", .http2) }
+            let proxy = mesh.controlledProxy(
+                clusters: [
+                    .of("svc", local + remote) {
+                        $0.outlierDetection = OutlierDetection(maxEjectionPercent: 100)
+                        $0.circuitBreakers.retryBurst = burst
+                    }
+                ], routes: [.forward(to: "svc", retry: .ofIstio)])
+            let load = SteadyLoad(mesh, mesh.client(.http2, proxy), every: .microseconds(3333))
+            load.run(for: .milliseconds(200))
+            let fault = mesh.network.now
+            for pod in local { pod.answer = { _ in .reply(503, "no") } }
+            load.run(for: .milliseconds(800))
+            #expect(mesh.run())
+            #expect(load.failed.isEmpty == isHidden, "\(load.failed.count) failed")
+            #expect(load.moved(since: fault) < .milliseconds(500))
+            #expect(mesh.finish() == [])
+        }
+    }
+
     /// Envoy: the same; its route time-out spans all tries.
     @Test("A deadline of 250 ms and tries of 100 ms: the third gets what is left, and no more")
     func deadline() {

@@ -96,6 +96,6 @@ import Testing
         #expect(load.failed.isEmpty)
         #expect(known.servedBy == "west" && known.took < .milliseconds(10))
         #expect(unknown.servedBy == "west")
-        #expect(unknown.took >= .milliseconds(500) && unknown.took < .milliseconds(510))
+        #expect(unknown.took >= .milliseconds(250) && unknown.took < .milliseconds(260))
     }
 }

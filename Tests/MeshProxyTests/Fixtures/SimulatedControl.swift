@@ -176,12 +176,15 @@ final class ControlledProxy {
             control?.received(report)
         }
         var orders: [(WorkerOrder) -> Void] = []
+        let breakers = BreakerTable(workers: count)
         for index in 0..<count {
             let loop = host.makeLoop(index == 0 ? name : "\(name) \(index)")
             workers.append(
                 Worker(
                     loop: loop, index: index, settings: bootstrap.settings, log: ProxyLog(),
-                    metrics: hub.makeWorker(), sharesPorts: false, send: toControl))
+                    metrics: hub.makeWorker(), sharesPorts: false, breakers: breakers,
+                    tell: { [unowned self] in workers[$0].received(.placeIsFree($1)) },
+                    send: toControl))
             orders.append(
                 loop.outlet { [unowned self] order in
                     if index == 0, case .health(let changes) = order {
@@ -196,7 +199,7 @@ final class ControlledProxy {
         }
         control = ControlLoop(
             loop: controlLoop, bootstrap: bootstrap, files: files, log: ProxyLog(),
-            metrics: hub.makeWorker(), workers: orders)
+            metrics: hub.makeWorker(), workers: orders, breakers: breakers)
         control.start()
     }
 

@@ -118,6 +118,7 @@ final class SimulatedMesh {
     func proxy(
         _ name: String = "proxy", clusters: [Cluster], routes: [Route]? = nil,
         settings: Settings = Settings(), tls: DownstreamTLS? = nil,
+        group: WorkerGroup = WorkerGroup(),
         manager: (inout HTTPConnectionManager) -> Void = { _ in },
         virtualHost: (inout VirtualHost) -> Void = { _ in }
     ) -> SimulatedProxy {
@@ -125,7 +126,7 @@ final class SimulatedMesh {
             name,
             snapshot: SimulatedMesh.httpSnapshot(
                 clusters: clusters, routes: routes, tls: tls, manager: manager,
-                virtualHost: virtualHost), settings: settings)
+                virtualHost: virtualHost), settings: settings, group: group)
     }
 
     static func httpSnapshot(
@@ -165,10 +166,12 @@ final class SimulatedMesh {
     /// A proxy with any configuration. The ports of its listeners count, not their addresses:
     /// they listen on the proxy's own.
     func proxy(
-        _ name: String, snapshot: Snapshot, settings: Settings = Settings()
+        _ name: String, snapshot: Snapshot, settings: Settings = Settings(),
+        group: WorkerGroup = WorkerGroup()
     ) -> SimulatedProxy {
         let proxy = SimulatedProxy(
-            name, host: makeHost(name), snapshot: snapshot, settings: settings)
+            name, host: makeHost(name), snapshot: snapshot, settings: settings,
+            group: group)
         proxies.append(proxy)
         return proxy
     }
@@ -314,6 +317,24 @@ struct RawServer {
     let listener: any StreamListener
 }
 
+/// The workers of one process: they count their limits together, and wait in one line.
+final class WorkerGroup {
+    let breakers: BreakerTable
+    private var outlets: [(WorkerOrder) -> Void] = []
+
+    init(_ count: Int = 1) {
+        breakers = BreakerTable(workers: count)
+    }
+
+    /// - Returns: the index of the worker.
+    fileprivate func join(_ outlet: @escaping (WorkerOrder) -> Void) -> Int {
+        outlets.append(outlet)
+        return outlets.count - 1
+    }
+
+    fileprivate func tell(_ worker: Int, _ order: WorkerOrder) { outlets[worker](order) }
+}
+
 /// A real worker on a simulated host.
 final class SimulatedProxy {
     let name: String
@@ -338,15 +359,22 @@ final class SimulatedProxy {
         var isClosed = false
     }
 
-    init(_ name: String, host: SimulatedHost, snapshot: Snapshot, settings: Settings) {
+    /// - Parameter group: proxies with the same one are workers of one process.
+    init(
+        _ name: String, host: SimulatedHost, snapshot: Snapshot, settings: Settings,
+        group: WorkerGroup = WorkerGroup()
+    ) {
         self.name = name
         self.host = host
         address = host.addresses[0].with(port: 8080)
         self.snapshot = Snapshot()
         let reports = reports
+        let loop = host.makeLoop(name)
+        let index = group.join(loop.outlet { [weak self] in self?.worker?.received($0) })
         worker = Worker(
-            loop: host.makeLoop(name), index: 0, settings: settings, log: ProxyLog(),
-            metrics: WorkerMetrics(), sharesPorts: false
+            loop: loop, index: index, settings: settings, log: ProxyLog(),
+            metrics: WorkerMetrics(), sharesPorts: false, breakers: group.breakers,
+            tell: { group.tell($0, .placeIsFree($1)) }
         ) { report in
             switch report {
             case .adopted(_, let number, let problems):
@@ -425,13 +453,16 @@ final class SimulatedProxy {
             for host in cluster.hosts where host.activeRequests != 0 {
                 left.append("\(name): \(host.activeRequests) requests on \(host.address)")
             }
-            if let count = Mirror(reflecting: cluster).descendant("breaker", "requests") as? Int,
-                count != 0
-            {
-                left.append("\(name): \(count) requests counted in \(cluster.name)")
-            }
-            if cluster.pendingCount != 0 {
-                left.append("\(name): \(cluster.pendingCount) wait in \(cluster.name)")
+            guard
+                let cells = Mirror(reflecting: cluster.limits).descendant("cells") as? BreakerCells
+            else { preconditionFailure("a cluster's limits have no cells") }
+            for priority in RequestPriority.allCases {
+                for resource in BreakerCells.Resource.allCases {
+                    let count = resource == .connections ? 0 : cells.count(resource, priority)
+                    let waiting = cells.waitingCount(resource, priority)
+                    if count == 0, waiting == 0 { continue }
+                    left.append("\(name): \(count) \(resource), \(waiting) wait for one")
+                }
             }
         }
         return left

@@ -1,0 +1,109 @@
+import LoadBalancer
+import MeshBase
+import MeshConfig
+import Observability
+
+/// What one exchange holds of its cluster's limits, and what it waits for.
+struct ExchangePlaces {
+    /// Of its route.
+    var priority = RequestPriority.normal
+    var holdsRequest = false
+    /// Among those who wait for a connection, until the pool takes it over.
+    var holdsPending = false
+    var holdsRetry = false
+    var waitsFor: BreakerCells.Resource?
+}
+
+/// An exchange among others: it is let in, may have to wait, and gives back what it had.
+extension Exchange: PlaceWaiter {
+    /// Takes a place among the cluster's requests, or waits for one, or replies that there is none.
+    func admit(
+        to cluster: UpstreamCluster, _ forward: CompiledForward
+    ) -> ClusterLimits.Admission {
+        places.priority = forward.action.highPriority ? .high : .normal
+        places.waitsFor = .requests
+        let admission = cluster.limits.admitRequest(places.priority, self)
+        if admission == .waits { return admission }
+        places.waitsFor = nil
+        places.holdsRequest = admission == .granted
+        if admission == .refused { reply(.overflow("too many requests to \(cluster.name)")) }
+        return admission
+    }
+
+    /// As many wait for a connection as may: it waits to be one of them, or replies.
+    func queueForPending() {
+        guard let cluster else { return }
+        // That was none yet.
+        log.attemptCount -= 1
+        places.waitsFor = .pending
+        if cluster.limits.queueForPending(self, places.priority) == .waits { return }
+        places.waitsFor = nil
+        reply(.overflow("too many pending requests"))
+    }
+
+    func takePendingPlace() -> UpstreamPool.PendingPlace {
+        defer { places.holdsPending = false }
+        return places.holdsPending ? .held : .wanted
+    }
+
+    /// Takes a place in the cluster's retry budget, once for all retries of this exchange.
+    func admitRetry(to cluster: UpstreamCluster) -> Bool {
+        if !places.holdsRetry {
+            places.holdsRetry = cluster.limits.admitRetry(places.priority) {
+                leavesDomain(in: cluster)
+            }
+        }
+        return places.holdsRetry
+    }
+
+    /// Whether it has a place in the retry budget, or could have one now.
+    func hasRoomForRetry(in cluster: UpstreamCluster) -> Bool {
+        places.holdsRetry
+            || cluster.limits.hasRoomForRetry(places.priority) { leavesDomain(in: cluster) }
+    }
+
+    private func leavesDomain(in cluster: UpstreamCluster) -> Bool {
+        cluster.canLeaveDomain(of: host.map { attempted + [$0] } ?? attempted)
+    }
+
+    /// - Returns: whether it may wait until others give their places in the budget back.
+    func waitForRetry(in cluster: UpstreamCluster) -> Bool {
+        places.waitsFor = .retries
+        if cluster.limits.waitForRetry(self, places.priority) { return true }
+        places.waitsFor = nil
+        return false
+    }
+
+    func placeFound(_ resource: BreakerCells.Resource) {
+        places.waitsFor = nil
+        switch resource {
+        case .requests: places.holdsRequest = true
+        case .pending: places.holdsPending = true
+        case .retries: places.holdsRetry = true
+        case .connections: break
+        }
+        attemptLater()
+    }
+
+    func waitedInVain(for resource: BreakerCells.Resource) {
+        places.waitsFor = nil
+        switch resource {
+        case .requests: reply(.overflow("queue timeout, too many requests"))
+        case .pending: reply(.overflow("queue timeout, too many pending requests"))
+        case .retries: reply(.overflow("retry budget"))
+        case .connections: break
+        }
+    }
+
+    /// The exchange is over.
+    func releasePlaces(in cluster: UpstreamCluster) {
+        let held = places
+        places = ExchangePlaces()
+        if let resource = held.waitsFor {
+            cluster.limits.stopWaiting(self, for: resource, held.priority)
+        }
+        if held.holdsPending { cluster.limits.releasePending(held.priority) }
+        if held.holdsRetry { cluster.limits.releaseRetry(held.priority) }
+        if held.holdsRequest { cluster.limits.releaseRequest(held.priority) }
+    }
+}
