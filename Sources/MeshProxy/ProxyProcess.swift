@@ -111,6 +111,22 @@ public struct LoadedBootstrap: Sendable {
         }
     }
 
+    /// What was passed by.
+    public var warnings: [String] { bootstrap.warnings }
+
+    /// What `/config_dump?include_eds` printed, to be computed with and not to be run.
+    /// - Returns: `nil` when the file is no dump.
+    public init?(dump path: String) throws {
+        do {
+            guard let dump = try ConfigDumpReader.load(text: try Files.read(path)) else {
+                return nil
+            }
+            bootstrap = dump
+        } catch let error as ConfigurationError {
+            throw LoadError(path: path, problems: "\(error)")
+        }
+    }
+
     /// What `validate` prints.
     public var summary: String {
         let resources = bootstrap.staticResources

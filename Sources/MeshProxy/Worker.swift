@@ -71,6 +71,7 @@ final class Worker {
         switch order {
         case .adopt(let snapshot): adopt(snapshot)
         case .health(let changes): clusters.adopt(changes)
+        case .doubt(let locality): clusters.doubt(locality)
         case .evacuate(let evacuations): clusters.adopt(evacuations)
         case .drill(let drill): clusters.adopt(drill)
         case .placeIsFree(let news): clusters.received(news)
@@ -274,6 +275,8 @@ final class Worker {
 enum WorkerOrder: Sendable {
     case adopt(Snapshot)
     case health([HealthModel.Change])
+    /// First hops of this locality have fallen silent together; the others are to be asked.
+    case doubt(Locality)
     /// All that there are now.
     case evacuate([Evacuation])
     /// Begins; `nil` ends what there is.

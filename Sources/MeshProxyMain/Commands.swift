@@ -128,9 +128,10 @@ struct ControlPlane: ParsableCommand {
 
 struct Simulate: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Says what failover would do, from a bootstrap and a timeline of faults.",
+        abstract: "Says what failover would do, from a configuration and a timeline of faults.",
         discussion: """
-            The decisions are the proxy's own, the time is virtual, and nothing is sent. \
+            The configuration is a bootstrap or what /config_dump?include_eds printed, ours or \
+            Envoy's. The decisions are the proxy's own, the time is virtual, and nothing is sent. \
             docs/DRILLS.md says how a timeline is written.
             """)
 
@@ -148,27 +149,31 @@ struct Simulate: ParsableCommand {
     @Option(
         parsing: .upToNextOption,
         help:
-            "Two bootstraps, old and new: says what gets worse. The exit status is 1 if anything does."
+            "Two files, old and new: says what gets worse. The exit status is 1 if anything does."
     )
     var diff: [String] = []
 
     func run() throws {
         if diff.isEmpty {
-            let report = try MeshSimulator.run(
-                try bootstrap.load(), timeline: timeline, seed: seed)
+            let report = try simulate(bootstrap.configPath)
             print(json ? report.json : report.text, terminator: "")
             return
         }
         guard diff.count == 2 else { throw ValidationError("--diff wants two files: OLD NEW") }
-        let reports = try diff.map { path in
-            var options = bootstrap
-            options.configPath = path
-            return try MeshSimulator.run(try options.load(), timeline: timeline, seed: seed)
-        }
+        let reports = try diff.map(simulate)
         let worse = reports[0].worse(in: reports[1])
         for line in worse { print("worse: \(line)") }
         if worse.isEmpty { print("nothing gets worse") }
         throw ExitCode(worse.isEmpty ? 0 : 1)
+    }
+
+    private func simulate(_ path: String?) throws -> SimulationReport {
+        var options = bootstrap
+        options.configPath = path
+        let dump = try path.flatMap { try LoadedBootstrap(dump: $0) }
+        let loaded = try dump ?? options.load()
+        for warning in loaded.warnings { ProxyProcess.warn(warning) }
+        return try MeshSimulator.run(loaded, timeline: timeline, seed: seed)
     }
 }
 
@@ -186,8 +191,13 @@ struct Drill: ParsableCommand {
     @Option(help: "The cluster whose nearest endpoints are to fail.")
     var cluster: String
 
-    @Option(help: "refuse, blackhole, slow, 5xx or empty.")
+    @Option(help: "refuse, blackhole, slow, 5xx, empty, cp-down or cp-wrong.")
     var fault = "refuse"
+
+    @Option(
+        help: "With cp-down and cp-wrong: the control plane, by its cluster; else the one in force."
+    )
+    var controlPlane: String?
 
     @Option(help: "How many attempts in a hundred meet it.")
     var percent = 100
@@ -207,6 +217,7 @@ struct Drill: ParsableCommand {
         }
         var options = DrillOptions(cluster: cluster)
         options.fault = fault
+        options.controlPlane = controlPlane
         options.percent = percent
         options.seconds = seconds
         options.delayMilliseconds = delayMs

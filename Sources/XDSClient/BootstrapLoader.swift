@@ -155,7 +155,7 @@ extension Decoding {
         return result
     }
 
-    private mutating func node(_ message: Envoy_Config_Core_V3_Node) -> Node {
+    mutating func node(_ message: Envoy_Config_Core_V3_Node) -> Node {
         var sent = message
         sent.userAgentName = "meshproxy"
         let encoded: [UInt8] = (try? sent.serializedBytes()) ?? []
@@ -263,7 +263,7 @@ extension Decoding {
         }
     }
 
-    private mutating func settings(
+    mutating func settings(
         _ message: Meshproxy_Config_V1_MeshProxy, _ result: inout Settings
     ) {
         noteUnknown(message)

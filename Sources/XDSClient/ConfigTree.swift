@@ -123,6 +123,19 @@ struct ConfigTree {
         return nil
     }
 
+    /// The elements of a list; of anything else, itself.
+    func items(_ list: NodeIndex) -> [NodeIndex] {
+        let list = resolved(list)
+        guard nodes[Int(list)].kind == .list else { return [list] }
+        var items: [NodeIndex] = []
+        var item = nodes[Int(list)].child
+        while item >= 0 {
+            items.append(item)
+            item = nodes[Int(item)].next
+        }
+        return items
+    }
+
     mutating func add(_ kind: Kind, text: String = "", isPlain: Bool = false) -> NodeIndex {
         let start = bytes.count
         bytes += text.utf8

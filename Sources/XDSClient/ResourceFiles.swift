@@ -70,12 +70,8 @@ public enum ResourceFiles {
                 take(list, path, as: fixed)
                 return
             }
-            var item = tree.nodes[Int(list)].child
-            var index = 0
-            while item >= 0 {
+            for (index, item) in tree.items(list).enumerated() {
                 take(item, "\(path)[\(index)]", as: fixed)
-                index += 1
-                item = tree.nodes[Int(item)].next
             }
         }
         if tree.nodes[Int(root)].kind == .list {

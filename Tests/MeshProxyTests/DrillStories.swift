@@ -1,8 +1,6 @@
-import EventLoop
 import MeshBase
 import MeshConfig
 import MeshSimulation
-import Observability
 import Testing
 
 @testable import MeshProxy
@@ -14,12 +12,10 @@ import Testing
         let east: ScriptedServer
         let west: ScriptedServer
         let proxy: ControlledProxy
-        let admin: AdminServer
-        let operatorLoop: any IOLoop
+        let desk: DrillDesk
         private let client: ScriptedClient
-        var printed = ""
-        var status: Int32?
-        private var session: DrillSession?
+        var printed: String { desk.printed }
+        var status: Int32? { desk.status }
 
         init(westAnswers: Bool = true) throws {
             east = mesh.upstream("east", .http2)
@@ -27,32 +23,12 @@ import Testing
             proxy = mesh.controlledProxy(
                 clusters: [.of("svc", east, west), .of("other", east, west)],
                 routes: [.forward(to: "svc")])
-            let control = try #require(proxy.control)
-            admin = try AdminServer(
-                loop: control.loop, address: proxy.address.with(port: 15000)
-            ) { request in
-                AdminPages(control: control, registry: MetricsHub(), log: ProxyLog())
-                    .answer(request)
-            }
-            operatorLoop = mesh.makeHost("operator").makeLoop("operator")
+            desk = try DrillDesk(mesh, proxy)
             client = mesh.client(.http2, proxy)
             if !westAnswers { mesh.fault(west, .refuse) }
         }
 
-        func begin(_ change: (inout DrillOptions) -> Void = { _ in }) {
-            var options = DrillOptions(cluster: "svc")
-            options.seconds = 10
-            change(&options)
-            let session = DrillSession(
-                options, admin: admin.address, loop: operatorLoop,
-                print: { [unowned self] in printed += $0 },
-                finished: { [unowned self] in status = $0 })
-            self.session = session
-            session.start()
-        }
-
-        /// The operator's machine is gone, in the middle of it.
-        func abandon() { session = nil }
+        func begin(_ change: (inout DrillOptions) -> Void = { _ in }) { desk.begin(change) }
 
         /// A request each 10 ms.
         @discardableResult
@@ -67,7 +43,7 @@ import Testing
         }
 
         func finish() -> [String] {
-            admin.close()
+            desk.close()
             return mesh.finish()
         }
     }
@@ -88,7 +64,7 @@ import Testing
         #expect(share(Array(after.suffix(100)), "east") == 100)
         #expect(shop.mesh.calls.allSatisfy { $0.isAnswered() })
         #expect(shop.status == 0, "\(shop.printed)")
-        #expect(shop.printed.contains("refuse for 100 % on svc, for 10 s\n"))
+        #expect(shop.printed.contains("refuse for 100 % of attempts on svc, for 10 s\n"))
         #expect(shop.printed.contains(" requests: none failed\n"))
         #expect(shop.printed.contains("  all traffic was back "))
         // Nobody else has learnt anything from it.
@@ -102,7 +78,7 @@ import Testing
         shop.traffic(.milliseconds(500))
         shop.begin()
         shop.traffic(.seconds(1))
-        shop.abandon()
+        shop.desk.abandon()
         let calls = shop.traffic(.seconds(80))
         #expect(calls.allSatisfy { $0.isAnswered() })
         #expect(share(Array(calls.suffix(100)), "east") == 100)
@@ -163,7 +139,6 @@ import Testing
         #expect(shop.status == 1 && shop.printed.contains("expected a cluster's name"))
         shop.begin()
         shop.mesh.run(for: .seconds(1))
-        shop.printed = ""
         shop.begin { $0.cluster = "other" }
         shop.mesh.run(for: .seconds(1))
         #expect(shop.printed == "drill 1 of svc is not over yet\n")

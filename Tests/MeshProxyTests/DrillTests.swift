@@ -1,4 +1,5 @@
 import MeshBase
+import MeshConfig
 import Testing
 
 @testable import MeshProxy
@@ -81,6 +82,53 @@ private func drill(
         #expect(run.phase == .returning)
         run.advance(to: at(210_000))
         #expect(run.phase == .over && run.counts.returned == nil)
+    }
+}
+
+@Suite struct PlaneGateTests {
+    private func wrong(_ percent: Int) -> PlaneGate {
+        var drill = drill(.planeWrong, percent: percent)
+        drill.plane = "first"
+        return PlaneGate(drill: drill, index: 0)
+    }
+
+    private var snapshot: Snapshot {
+        func place(_ region: String, _ priority: Int, _ ports: ClosedRange<UInt16>)
+            -> LocalityEndpoints
+        {
+            LocalityEndpoints(
+                locality: Locality(region: region), priority: priority,
+                endpoints: ports.map { Endpoint(address: .loopback(port: $0)) })
+        }
+        let endpoints = EndpointSet(
+            localities: [place("west", 1, 11...12), place("east", 0, 1...3)])
+        return Snapshot(clusters: [
+            Cluster(name: "other", endpoints: endpoints),
+            Cluster(name: "svc", endpoints: endpoints),
+        ])
+    }
+
+    private func left(_ percent: Int) -> [UInt16] {
+        wrong(percent).passed(snapshot, from: 0).clusters[1].endpoints.addresses.map(\.port)
+    }
+
+    @Test("The best endpoints go first, of one cluster and one control plane")
+    func wiped() {
+        #expect(left(100) == [])
+        #expect(left(60) == [11, 12])
+        #expect(left(1) == [11, 12, 2, 3])
+        let passed = wrong(100).passed(snapshot, from: 0)
+        #expect(passed.clusters[0] == snapshot.clusters[0])
+        #expect(
+            passed.clusters[1].endpoints.generation != snapshot.clusters[1].endpoints.generation)
+        #expect(wrong(100).passed(snapshot, from: 1).clusters == snapshot.clusters)
+    }
+
+    @Test("Only the one that it is about is cut off")
+    func shut() {
+        let gate = PlaneGate(drill: drill(.planeDown), index: 1)
+        #expect(gate.shuts(1) && !gate.shuts(0) && !wrong(100).shuts(0))
+        #expect(gate.passed(snapshot, from: 1).clusters == snapshot.clusters)
     }
 }
 

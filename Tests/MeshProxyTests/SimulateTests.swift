@@ -1,3 +1,4 @@
+import EventLoop
 import MeshBase
 import MeshConfig
 import Testing
@@ -142,6 +143,107 @@ import XDSClient
             #expect(service.failed == 0 && service.retries == 0)
             #expect(service.phases.last?.answered.keys.sorted() == ["west"])
         }
+    }
+
+    @Test("Shares, drops, times, bytes and loads are exact where they can be worked out by hand")
+    func exact() throws {
+        // Two clusters with two pods each. East refuses for 10 s of 20, and then nobody answers for 2 s.
+        let service = try shop(
+            "run 24s\ntraffic shop 100 2kB\n4s-14s refuse locality=east\n22s refuse")
+        #expect(service.phases.map(\.from) == [0, 4, 14, 22].map { .zero + .seconds($0) })
+        #expect(service.phases[0].answered == ["east": 400] && service.phases[0].failed == 0)
+        #expect(service.phases[1].answered == ["west": 1000] && service.phases[1].failed == 0)
+        #expect(service.phases[3].answered == [:] && service.phases[3].failed == 200)
+        #expect(service.answered == 2200 && service.failed == 200 && service.shed == 0)
+        // East was away for the 10 s, so it is watched for as long and has nothing before 22 s but the two
+        // requests that found out.
+        #expect(service.phases[2].answered == ["east": 2, "west": 798])
+        #expect(service.remoteBytes == 1798 * 2000)
+        #expect(service.peaks == ["east": 100, "west": 100])
+        // The first request meets both pods, a refusal each takes 1 ms, and then retries wait a little.
+        let failover = try #require(service.failover(0))
+        #expect(failover > .milliseconds(2) && failover < .milliseconds(60))
+        // The last request that fails begins 1.99 s after it.
+        let outage = try #require(service.failover(1))
+        #expect(outage > .milliseconds(1990) && outage < .milliseconds(2050))
+    }
+
+    @Test("A cap on the survivor is the most that it gets in any second, and the rest are drops")
+    func capped() throws {
+        let loaded = try LoadedBootstrap(
+            path: Self.root + "shop-capped.yaml", overlay: nil, isStrict: true, nodeID: nil,
+            nodeCluster: nil)
+        let report = try MeshSimulator(
+            loaded.bootstrap, FaultTimeline("run 12s\ntraffic shop 100\n2s refuse locality=east")
+        ).run()
+        let service = try #require(report.services.first)
+        let (answered, shed) = (service.phases[1].answered["west"] ?? 0, service.phases[1].shed)
+        #expect(answered + shed == 1000 && service.failed == 0)
+        #expect((470...500).contains(answered) && service.peaks["west"].map { $0 <= 50 } == true)
+    }
+
+    @Test("A route's retry policy counts, also of a table that is written in its listener")
+    func inlineRoutes() throws {
+        func retries(_ policy: String) throws -> SimulationReport.Service {
+            let manager =
+                "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3"
+            let overlay = """
+                static_resources:
+                  listeners:
+                  - name: out
+                    address: {socket_address: {address: 127.0.0.1, port_value: 8080}}
+                    filter_chains:
+                    - filters:
+                      - name: http
+                        typed_config:
+                          "@type": \(manager).HttpConnectionManager
+                          stat_prefix: out
+                          route_config:
+                            name: out
+                            virtual_hosts:
+                            - {name: all, domains: ["*"], routes: [{match: {prefix: /},
+                                route: {cluster: shop\(policy)}}]}
+                          http_filters:
+                          - name: router
+                            typed_config: {"@type":
+                              type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
+                """
+            let loaded = try LoadedBootstrap(
+                path: Self.root + "shop.yaml", overlay: overlay, isStrict: true, nodeID: nil,
+                nodeCluster: nil)
+            let timeline = try FaultTimeline("run 2s\ntraffic shop 50\n1s status 503")
+            let report = try MeshSimulator(loaded.bootstrap, timeline).run()
+            return try #require(report.services.first)
+        }
+        #expect(try retries("").retries == 0)
+        let service = try retries(", retry_policy: {retry_on: 5xx, num_retries: 1}")
+        #expect(service.retries > 40 && service.failed == 50)
+    }
+
+    @Test("What /config_dump prints is simulated as the bootstrap that it was made of")
+    func ownDump() throws {
+        let mesh = SimulatedMesh(seed: 1)
+        for name in ["shop.yaml", "shop-capped.yaml"] {
+            let loaded = try LoadedBootstrap(
+                path: Self.root + name, overlay: nil, isStrict: true, nodeID: nil,
+                nodeCluster: nil)
+            let proxy = ControlledProxy(
+                name, host: mesh.makeHost(name), bootstrap: loaded.bootstrap)
+            mesh.controlled.append(proxy)
+            mesh.run(for: .milliseconds(10))
+            let dump = proxy.page("/config_dump", (key: "include_eds", value: ""))
+            let read = try #require(try ConfigDumpReader.load(text: Array(dump.utf8)))
+            #expect(read.warnings == [] && read.settings == loaded.bootstrap.settings)
+            #expect(read.node.locality == loaded.bootstrap.node.locality)
+            let text = String(
+                decoding: try Files.read(Self.root + "east-dies.txt"), as: UTF8.self)
+            let timeline = try FaultTimeline(text)
+            let reports = try [read, loaded.bootstrap].map {
+                try MeshSimulator($0, timeline).run().text
+            }
+            #expect(reports[0] == reports[1])
+        }
+        #expect(mesh.finish() == [])
     }
 
     @Test(

@@ -161,7 +161,7 @@ private struct ConfigDump {
                         "admin",
                         bootstrap.admin.map { ["address": ConfigJSON.address($0.address)] }
                             ?? .null
-                    ))
+                    ), ("bootstrap_extensions", ConfigJSON.settings(bootstrap.settings)))
             ))
     }
 

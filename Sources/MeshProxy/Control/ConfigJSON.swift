@@ -68,6 +68,60 @@ enum ConfigJSON {
             ("metadata", object(node.metadata)), ("locality", locality(node.locality)))
     }
 
+    /// Our own settings as the entry of `bootstrap_extensions` that says the same.
+    static func settings(_ settings: Settings) -> JSONValue {
+        let usual = Settings()
+        func time(_ field: KeyPath<Settings, Duration>) -> JSONValue {
+            settings[keyPath: field] == usual[keyPath: field]
+                ? .null : duration(settings[keyPath: field])
+        }
+        let failback = settings.failback
+        let spill = settings.spill
+        let fields = JSONValue.message(
+            ("failover_mode", settings.failoverMode == .strict ? "STRICT" : .null),
+            (
+                "transport_failures_to_eject",
+                number(settings.transportFailuresToEject, unless: usual.transportFailuresToEject)
+            ),
+            ("base_hold", time(\.baseHold)), ("max_hold", time(\.maxHold)),
+            ("remote_connect_timeout", time(\.remoteConnectTimeout)),
+            ("ping_interval", time(\.pingInterval)), ("ping_timeout", time(\.pingTimeout)),
+            ("control_plane_timeout", time(\.controlPlaneTimeout)),
+            ("control_plane_return_hold", time(\.controlPlaneReturnHold)),
+            ("drain_time", time(\.drainTime)),
+            ("drain_propagation_delay", time(\.drainPropagationDelay)),
+            ("allow_admin_changes", flag(settings.allowsAdminChanges)),
+            (
+                "failover",
+                .message(
+                    (
+                        "failback",
+                        .message(
+                            ("disabled", flag(!failback.isEnabled)),
+                            ("min_hold", time(\.failback.minHold)),
+                            ("max_hold", time(\.failback.maxHold)),
+                            ("ramp", time(\.failback.ramp)),
+                            (
+                                "max_error_percent",
+                                number(
+                                    failback.maxErrorPercent,
+                                    unless: usual.failback.maxErrorPercent)
+                            ))
+                    ),
+                    (
+                        "spill",
+                        .message(
+                            ("max_requests_per_second", number(spill.maxPerSecond ?? 0)),
+                            ("max_growth_percent", number(spill.maxGrowthPercent ?? 0)),
+                            ("retry_after", time(\.spill.retryAfter)))
+                    ))
+            ))
+        if fields.isEmpty { return .null }
+        let type = (key: "@type", value: JSONValue.string(types + "meshproxy.config.v1.MeshProxy"))
+        guard case .object(let entries) = fields else { return .null }
+        return .array([["name": "meshproxy", "typed_config": .object([type] + entries)]])
+    }
+
     static func object(_ values: [String: MetadataValue]) -> JSONValue {
         if values.isEmpty { return .null }
         return .object(

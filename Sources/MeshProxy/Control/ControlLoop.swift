@@ -21,6 +21,7 @@ final class ControlLoop {
     private var names: NameWatch?
     private var health: HealthModel
     private var healthTimer: LoopTimer?
+    private var silences = SilenceWatch()
     private var probes: ProbeRunner?
     private var outliers: OutlierWatch?
     /// Priorities that are not whole, as workers told last.
@@ -104,6 +105,7 @@ final class ControlLoop {
             publish()
         }
         discovery = client
+        client.changed = { [unowned self] in followDrill() }
         client.start()
     }
 
@@ -263,11 +265,26 @@ final class ControlLoop {
             publish(
                 health.failed(
                     cluster: cluster, address, gateway: nil, failure, now: loop.now))
+            if failure.kind.isSilence { fellSilent(address, of: cluster) }
         case .recovered(let cluster, let address, let path):
             publish(health.succeeded(cluster: cluster, address, gateway: path))
         case .answered(let path):
             publish(health.answered(path: path))
         }
+    }
+
+    /// A first hop keeps silent; when others of its locality do, too, all workers ask the rest.
+    private func fellSilent(_ address: SocketAddress, of cluster: String) {
+        let now = loop.now
+        guard let locality = clusters.locality(of: address, in: cluster),
+            silences.fellSilent(address, in: locality, now: now)
+        else { return }
+        silences.prune(now: now)
+        log.warning(
+            "a locality falls silent, asking all of it",
+            ["locality": SimulationReport.words(locality)])
+        clusters.doubt(locality)
+        for worker in workers { worker(.doubt(locality)) }
     }
 
     /// Outlier detection ejected or returned these.
@@ -326,9 +343,17 @@ final class ControlLoop {
             "drill begins",
             [
                 "cluster": drill.cluster, "fault": drill.fault.rawValue,
+                "control_plane": drill.plane,
                 "percent": "\(drill.percent)", "for": "\(drill.ends - drill.began)",
             ])
         for worker in workers { worker(.drill(drill)) }
+        discovery?.adopt(drill)
+    }
+
+    private func followDrill() {
+        guard let plane = drill?.drill.plane, !plane.isEmpty, let discovery else { return }
+        let isComplete = discovery.statuses.contains { $0.name == plane && $0.phase == .complete }
+        drill?.followed(inForce: discovery.inForce, isComplete: isComplete, now: loop.now)
     }
 
     func stopDrill(_ reason: String) {
@@ -339,6 +364,7 @@ final class ControlLoop {
     private func revertDrill() {
         log.warning("drill ends early", ["reason": drill?.reason ?? ""])
         for worker in workers { worker(.drill(nil)) }
+        discovery?.adopt(nil)
     }
 
     private func forgetHealth(of snapshot: Snapshot) {

@@ -44,6 +44,11 @@ final class DiscoveryClient {
     private var set: ControlPlaneSet
     private var planes: [Plane] = []
     private var timer: LoopTimer?
+    /// What a drill does here, until its timer fires.
+    private var gate: PlaneGate?
+    private var gateTimer: LoopTimer?
+    /// Told after everything that may have changed how the control planes stand.
+    var changed: () -> Void = {}
     /// Counters for `cluster_manager.cds.*`, `listener_manager.lds.*` and their like.
     private(set) var counts: [ResourceType: (successes: Int, rejections: Int, attempts: Int)] = [:]
 
@@ -74,6 +79,7 @@ final class DiscoveryClient {
             planes.append(Plane(config: config, session: session, builder: builder))
         }
         timer = LoopTimer(loop.timers) { [unowned self] in step() }
+        gateTimer = LoopTimer(loop.timers) { [unowned self] in adopt(nil) }
     }
 
     func start() {
@@ -84,8 +90,38 @@ final class DiscoveryClient {
         step()
     }
 
+    /// Begins what a drill does to a control plane, if it does anything; `nil` ends it. It also ends by itself.
+    func adopt(_ drill: Drill?) {
+        let old = gate
+        gate = nil
+        gateTimer?.stop()
+        if let drill, drill.fault.isOfControlPlane,
+            let index = planes.firstIndex(where: { $0.config.cluster == drill.plane })
+        {
+            gate = PlaneGate(drill: drill, index: index)
+            gateTimer?.start(at: drill.ends)
+            if drill.fault == .planeDown, let stream = planes[index].stream {
+                stream.cancel()
+                ended(index, "drill")
+            }
+        }
+        if let index = set.inForce,
+            old?.drill.fault == .planeWrong || gate?.drill.fault == .planeWrong
+        {
+            pass(index)
+        }
+        changed()
+    }
+
+    /// Hands out what the control plane in force has given.
+    private func pass(_ index: Int) {
+        guard let snapshot = planes[index].latest else { return }
+        publish(gate?.passed(snapshot, from: index) ?? snapshot, planes[index].config.cluster)
+    }
+
     func stop() {
         timer?.stop()
+        gateTimer?.stop()
         for plane in planes { plane.stream?.cancel() }
     }
 
@@ -116,21 +152,19 @@ final class DiscoveryClient {
                 planes[index].stream = nil
             case .switchTo(let index):
                 log.info("control plane in force", ["name": planes[index].config.cluster])
-                if let snapshot = planes[index].latest {
-                    publish(snapshot, planes[index].config.cluster)
-                }
+                pass(index)
             }
         }
         if let deadline = set.nextDeadline { timer?.start(at: deadline) } else { timer?.stop() }
+        changed()
     }
 
     private func connect(_ index: Int) {
         let plane = planes[index]
-        guard let cluster = clusters[plane.config.cluster] else {
-            loop.atTurnEnd(
-                Deferred { [weak self] in
-                    self?.ended(index, "no static cluster \(plane.config.cluster)")
-                })
+        let known = clusters[plane.config.cluster]
+        guard let cluster = known, gate?.shuts(index) != true else {
+            let reason = known == nil ? "no static cluster \(plane.config.cluster)" : "drill"
+            loop.atTurnEnd(Deferred { [weak self] in self?.ended(index, reason) })
             return
         }
         let stream = DiscoveryStream(
@@ -194,7 +228,7 @@ final class DiscoveryClient {
             plane, again: update.type == .cluster ? plane.builder.takeReplacedClusters() : [])
         if let snapshot = plane.builder.takeSnapshot() {
             plane.latest = snapshot
-            if set.inForce == index { publish(snapshot, plane.config.cluster) }
+            if set.inForce == index { pass(index) }
         }
         if plane.builder.isComplete {
             set.becameComplete(index, now: loop.now)

@@ -32,9 +32,32 @@ extension AdminPages {
         control.begin(
             Drill(
                 number: (control.drill?.drill.number ?? 0) + 1, cluster: cluster, fault: fault,
+                plane: fault.isOfControlPlane ? try controlPlane(of: request, cluster) : "",
                 percent: percent, delay: .milliseconds(delay), abortAtErrors: errors, began: now,
                 ends: now + .seconds(seconds)))
         return AdminServer.Reply(control.drill?.status(at: now).text ?? "")
+    }
+
+    /// The control plane that a fault is to be put on: the one that is asked for, else the one in force.
+    private func controlPlane(
+        of request: AdminServer.Request, _ cluster: String
+    ) throws(AdminQueryError) -> String {
+        let planes = control.controlPlanes
+        let given = request.value("control_plane")
+        guard
+            let plane = planes.first(where: { given == nil ? $0.isInForce : $0.name == given })
+        else {
+            let names = planes.map(\.name).joined(separator: " or ")
+            throw AdminQueryError(
+                key: "control_plane",
+                expected: names.isEmpty ? "a bootstrap with ads_config" : names, given: given ?? "")
+        }
+        let isStatic = control.bootstrap.staticResources.clusters.contains { $0.name == cluster }
+        if isStatic, request.value("fault") == Drill.Fault.planeWrong.rawValue {
+            throw AdminQueryError(
+                key: "cluster", expected: "a cluster that a control plane gives", given: cluster)
+        }
+        return plane.name
     }
 
     func stopDrill() -> AdminServer.Reply {

@@ -49,7 +49,7 @@ final class ClusterDrill {
             return .silence(until: now + cluster.patience(with: host))
         case .slow: return .delay(until: now + run.drill.delay)
         case .serverError: return .status(503)
-        case .empty: return nil
+        case .empty, .planeDown, .planeWrong: return nil
         }
     }
 

@@ -20,13 +20,24 @@ struct Drill: Equatable, Sendable {
         case serverError = "5xx"
         /// The endpoints are gone from the configuration.
         case empty
+        /// The control plane is not to be reached.
+        case planeDown = "cp-down"
+        /// The control plane says that the cluster has no endpoints.
+        case planeWrong = "cp-wrong"
+
+        var isOfControlPlane: Bool { self == .planeDown || self == .planeWrong }
+        /// Attempts on endpoints meet it.
+        var isOfAttempts: Bool { self != .empty && !isOfControlPlane }
     }
 
     /// Counts the drills of this process.
     var number: UInt64
+    /// Whose requests are watched, and whose endpoints the fault is about.
     var cluster: String
     var fault: Fault
-    /// Of attempts; with `empty`, of endpoints.
+    /// The control plane that a fault of such is about.
+    var plane = ""
+    /// Of attempts; with `empty` and `planeWrong`, of endpoints.
     var percent = 100
     var delay = Duration.seconds(1)
     /// It is called off when more of the cluster's requests fail.
@@ -110,11 +121,11 @@ struct DrillRun {
         advance(to: now)
         guard phase == .running, now >= drill.began else { return false }
         guard isLocal else {
-            let hasBitten = counts.firstHit != nil || drill.fault == .empty
+            let hasBitten = counts.firstHit != nil || !drill.fault.isOfAttempts
             if !isRetry, hasBitten, counts.moved == nil { counts.moved = now }
             return false
         }
-        guard drill.fault != .empty, random.below(100) < drill.percent else { return false }
+        guard drill.fault.isOfAttempts, random.below(100) < drill.percent else { return false }
         counts.hit += 1
         if counts.firstHit == nil { counts.firstHit = now }
         return true

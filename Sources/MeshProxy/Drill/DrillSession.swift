@@ -5,6 +5,8 @@ import MeshBase
 public struct DrillOptions: Sendable {
     public var cluster: String
     public var fault = "refuse"
+    /// With faults of control planes: which one, by its cluster; `nil` is the one in force.
+    public var controlPlane: String?
     public var percent = 100
     public var seconds = 30
     public var delayMilliseconds = 1000
@@ -27,7 +29,14 @@ public struct DrillOptions: Sendable {
     }
 
     var target: String {
-        let escaped = cluster.utf8.map { byte -> String in
+        let plane = controlPlane.map { "&control_plane=" + DrillOptions.escaped($0) } ?? ""
+        return "/drill?cluster=\(DrillOptions.escaped(cluster))&fault=\(fault)&percent=\(percent)"
+            + "&seconds=\(seconds)&delay_ms=\(delayMilliseconds)"
+            + "&abort_at_errors=\(abortAtErrors)" + plane
+    }
+
+    private static func escaped(_ text: String) -> String {
+        text.utf8.map { byte -> String in
             let isPlain =
                 (48...57).contains(byte) || (65...90).contains(byte) || (97...122).contains(byte)
                 || byte == 45 || byte == 46 || byte == 95
@@ -36,8 +45,6 @@ public struct DrillOptions: Sendable {
             return "%" + (digits.utf8.count < 2 ? "0" : "") + digits
         }
         .joined()
-        return "/drill?cluster=\(escaped)&fault=\(fault)&percent=\(percent)&seconds=\(seconds)"
-            + "&delay_ms=\(delayMilliseconds)&abort_at_errors=\(abortAtErrors)"
     }
 }
 
@@ -120,7 +127,7 @@ final class DrillSession {
             switch news.state {
             case .running:
                 print(
-                    "\(news.fault) for \(news.percent) % on \(news.cluster), for "
+                    "\(news.title) on \(news.cluster), for "
                         + "\(SimulationReport.words(news.planned))\n")
             case .returning: print("the fault is gone; waiting for the traffic to come back\n")
             case .over: break

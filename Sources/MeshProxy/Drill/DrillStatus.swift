@@ -13,6 +13,14 @@ struct DrillStatus: Equatable {
     var cluster = ""
     var fault = ""
     var percent = 0
+    /// The control plane that the fault is about; empty where it is about endpoints.
+    var plane = ""
+    /// The control plane whose configuration came into force instead, and how long after the start.
+    var successor: String?
+    var succession: Duration?
+    /// From the end until the control plane had given everything again, and until it was in force.
+    var reconnection: Duration?
+    var resumption: Duration?
     var state = State.over
     var planned = Duration.zero
     var elapsed = Duration.zero
@@ -37,6 +45,8 @@ struct DrillStatus: Equatable {
             "state: \(state.rawValue)", "planned_ms: \(planned.milliseconds)",
             "elapsed_ms: \(elapsed.milliseconds)",
         ]
+        if !plane.isEmpty { lines.append("control_plane: \(plane)") }
+        if let successor { lines.append("successor: \(successor)") }
         if let reason { lines.append("ended_early: \(reason)") }
         lines += [
             "requests: \(requests)", "requests_failed: \(failed)", "attempts_hit: \(hit)",
@@ -48,6 +58,9 @@ struct DrillStatus: Equatable {
         add("first_remote_success_ms", firstRemote)
         add("detection_ms", detection)
         add("failback_ms", failback)
+        add("succession_ms", succession)
+        add("reconnection_ms", reconnection)
+        add("resumption_ms", resumption)
         return lines.map { $0 + "\n" }.joined()
     }
 
@@ -81,41 +94,81 @@ struct DrillStatus: Equatable {
         firstRemote = time("first_remote_success_ms")
         detection = time("detection_ms")
         failback = time("failback_ms")
+        plane = fields["control_plane"] ?? ""
+        successor = fields["successor"]
+        succession = time("succession_ms")
+        reconnection = time("reconnection_ms")
+        resumption = time("resumption_ms")
     }
 
     // MARK: For people
 
-    /// Nothing failed and it was not called off.
-    var isPassed: Bool { failed == 0 && reason == nil }
+    /// Nothing failed, it was not called off, and a control plane that was cut off is back.
+    var isPassed: Bool {
+        failed == 0 && reason == nil
+            && (fault != Drill.Fault.planeDown.rawValue || resumption != nil)
+    }
+
+    /// What it is, to whom it happens.
+    var title: String {
+        switch Drill.Fault(rawValue: fault) {
+        case .planeDown: "\(fault) of \(plane)"
+        case .planeWrong: "\(fault) of \(plane) for \(percent) % of the endpoints"
+        case .empty: "\(fault) for \(percent) % of the endpoints"
+        case .refuse, .blackhole, .slow, .serverError, nil: "\(fault) for \(percent) % of attempts"
+        }
+    }
 
     var report: String {
-        let share = fault == Drill.Fault.empty.rawValue ? "of the endpoints" : "of attempts"
-        var lines = ["drill of \(cluster): \(fault) for \(percent) % \(share)"]
+        var lines = ["drill of \(cluster): \(title)"]
         if let reason {
             lines.append("  called off after \(words(elapsed)): \(reason)")
         } else {
             lines.append("  ended by itself after \(words(elapsed))")
         }
-        if requests == 0 {
-            lines.append("  no request came, so it shows nothing")
-            return lines.map { $0 + "\n" }.joined()
-        }
         let failures = failed == 0 ? "none failed" : "\(failed) failed"
-        lines.append("  \(counted(requests, "request")): \(failures)")
         lines.append(
-            "  \(counted(hit, "attempt")) met the fault, "
-                + "\(retries) \(retries == 1 ? "retry" : "retries")")
-        lines.append(
-            firstRemote.map { "  first answer from elsewhere \(words($0)) after the start" }
-                ?? "  nothing was answered from elsewhere")
-        lines.append(
-            detection.map { "  new requests went elsewhere \(words($0)) after the first hit" }
-                ?? "  new requests were never sent elsewhere")
-        lines.append(
-            failback.map { "  all traffic was back \(words($0)) after the end" }
-                ?? "  the traffic has not come back")
-        lines.append(isPassed ? "  passed" : "  not passed")
+            requests == 0
+                ? "  no request came, so it shows nothing"
+                : "  \(counted(requests, "request")): \(failures)")
+        if !plane.isEmpty {
+            lines += planeLines
+        } else if requests > 0 {
+            lines += endpointLines
+        }
+        if requests > 0 { lines.append(isPassed ? "  passed" : "  not passed") }
         return lines.map { $0 + "\n" }.joined()
+    }
+
+    private var endpointLines: [String] {
+        [
+            "  \(counted(hit, "attempt")) met the fault, "
+                + "\(retries) \(retries == 1 ? "retry" : "retries")",
+            firstRemote.map { "  first answer from elsewhere \(words($0)) after the start" }
+                ?? "  nothing was answered from elsewhere",
+            detection.map { "  new requests went elsewhere \(words($0)) after the first hit" }
+                ?? "  new requests were never sent elsewhere",
+            failback.map { "  all traffic was back \(words($0)) after the end" }
+                ?? "  the traffic has not come back",
+        ]
+    }
+
+    private var planeLines: [String] {
+        let held =
+            fault == Drill.Fault.planeDown.rawValue
+            ? "  what it had given last stayed in force" : "  what it said was in force"
+        var lines = [held]
+        if let successor, let succession {
+            lines.append("  \(successor) was in force \(words(succession)) after the start")
+        }
+        guard fault == Drill.Fault.planeDown.rawValue else { return lines }
+        lines.append(
+            reconnection.map { "  it had given everything again \(words($0)) after the end" }
+                ?? "  it was not reached again")
+        if let resumption, successor != nil {
+            lines.append("  it was in force again \(words(resumption)) after the end")
+        }
+        return lines
     }
 
     private func counted(_ count: Int, _ noun: String) -> String {

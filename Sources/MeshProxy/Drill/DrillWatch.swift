@@ -7,6 +7,11 @@ struct DrillWatch {
     /// Why it ended before its time.
     private(set) var reason: String?
     private var workers: [Int: (counts: DrillCounts, phase: DrillRun.Phase)] = [:]
+    /// Another control plane whose configuration came into force meanwhile, and when.
+    private var successor: (name: String, since: Instant)?
+    /// After the end: when the control plane had given everything again, and when it was in force.
+    private var reconnected: Instant?
+    private var resumed: Instant?
 
     init(_ drill: Drill) {
         self.drill = drill
@@ -29,6 +34,18 @@ struct DrillWatch {
         return true
     }
 
+    /// How the control planes stand.
+    /// - Parameter isComplete: of the one that the drill is about.
+    mutating func followed(inForce: String?, isComplete: Bool, now: Instant) {
+        guard drill.fault.isOfControlPlane else { return }
+        if isRunning(at: now) {
+            if let inForce, inForce != drill.plane, successor == nil { successor = (inForce, now) }
+            return
+        }
+        if isComplete, reconnected == nil { reconnected = now }
+        if isComplete, inForce == drill.plane, resumed == nil { resumed = now }
+    }
+
     mutating func stop(_ reason: String, at now: Instant) {
         guard isRunning(at: now) else { return }
         self.reason = reason
@@ -41,7 +58,8 @@ struct DrillWatch {
     func phase(at now: Instant) -> DrillRun.Phase {
         if isRunning(at: now) { return .running }
         let end = stopped ?? drill.ends
-        let isWaiting = workers.values.contains { $0.phase != .over }
+        let isCutOff = drill.fault == .planeDown && resumed == nil
+        let isWaiting = isCutOff || workers.values.contains { $0.phase != .over }
         let longest = DrillRun.longestReturn + DrillRun.shortestReturn
         return isWaiting && now < end + longest ? .returning : .over
     }
@@ -55,6 +73,13 @@ struct DrillWatch {
         status.cluster = drill.cluster
         status.fault = drill.fault.rawValue
         status.percent = drill.percent
+        status.plane = drill.plane
+        status.successor = successor?.name
+        status.succession = successor.map { $0.since - drill.began }
+        if drill.fault == .planeDown {
+            status.reconnection = reconnected.map { $0 - end }
+            status.resumption = resumed.map { $0 - end }
+        }
         switch phase(at: now) {
         case .running: status.state = .running
         case .returning: status.state = .returning

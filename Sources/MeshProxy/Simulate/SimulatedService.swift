@@ -63,15 +63,10 @@ final class SimulatedService {
         to name: String, _ bootstrap: Bootstrap
     ) -> (RetryPolicy?, Duration, SubsetCriteria?) {
         let snapshot = bootstrap.staticResources
-        var tables = snapshot.routes.sorted { $0.key < $1.key }.map(\.value)
-        for chain in snapshot.listeners.flatMap(\.filterChains) {
-            if case .http(let manager) = chain.filter, case .inline(let table) = manager.routes {
-                tables.append(table)
-            }
-        }
-        for host in tables.flatMap(\.virtualHosts) {
+        let tables = snapshot.routes.sorted { $0.key < $1.key }.map(\.value)
+        for host in (tables + snapshot.inlineRoutes).flatMap(\.virtualHosts) {
             for route in host.routes {
-                guard case .forward(let action) = route.action, case .cluster(name) = action.target
+                guard case .forward(let action) = route.action, action.target.leads(to: name)
                 else { continue }
                 let timeout = action.timeout > .zero ? action.timeout : .seconds(3600)
                 return (
@@ -258,5 +253,27 @@ final class SimulatedService {
 
     func finish() -> SimulationReport.Service {
         report
+    }
+}
+
+extension Snapshot {
+    /// Route tables that are written in listeners.
+    fileprivate var inlineRoutes: [RouteConfiguration] {
+        listeners.flatMap { $0.filterChains + [$0.defaultFilterChain].compactMap { $0 } }.compactMap
+        {
+            guard case .http(let manager) = $0.filter, case .inline(let table) = manager.routes
+            else { return nil }
+            return table
+        }
+    }
+}
+
+extension ForwardAction.Target {
+    fileprivate func leads(to name: String) -> Bool {
+        switch self {
+        case .cluster(let cluster): cluster == name
+        case .weighted(let clusters): clusters.contains { $0.name == name }
+        case .clusterHeader: false
+        }
     }
 }

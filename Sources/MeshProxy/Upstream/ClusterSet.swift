@@ -30,6 +30,8 @@ final class ClusterSet {
     private(set) var files: [String: [UInt8]] = [:]
     /// Pools with connections, by their first hop.
     private var pools: [SocketAddress: [UpstreamPool]] = [:]
+    /// Localities that may have fallen silent, and until when that is thought of them.
+    private var doubts: [Locality: Instant] = [:]
     private let metrics: WorkerMetrics
     let breakers: BreakerTable
     /// Which of the workers that share `breakers` this is; `nil` is the control loop, where nobody waits.
@@ -164,6 +166,31 @@ final class ClusterSet {
             }
         }
         if byCluster[settings.localCluster] != nil { followLocalCluster() }
+    }
+
+    /// First hops of this locality have fallen silent together: all that are open to it have to show that
+    /// somebody is there, and connects that come soon are not waited for as long as others.
+    func doubt(_ locality: Locality) {
+        doubts = doubts.filter { $0.value > loop.now }
+        doubts[locality] = loop.now + SilenceWatch.window
+        let doubted = pools.values.joined().filter { $0.host.locality == locality }
+            .map { (address: "\($0.host.address)", cluster: $0.cluster.name, pool: $0) }
+        // By name: a simulated run must replay.
+        let inOrder = doubted.sorted { ($0.address, $0.cluster) < ($1.address, $1.cluster) }
+        for entry in inOrder { entry.pool.placeDoubted() }
+    }
+
+    func doubts(_ locality: Locality) -> Bool {
+        doubts.isEmpty ? false : doubts[locality].map { $0 > loop.now } ?? false
+    }
+
+    /// Where an endpoint of a cluster lives, by the configuration.
+    func locality(of address: SocketAddress, in cluster: String) -> Locality? {
+        config(named: cluster)?.endpoints.localities.first { locality in
+            locality.endpoints.contains {
+                $0.target == .address(address) || $0.additionalAddresses.contains(address)
+            }
+        }?.locality
     }
 
     func firstConnectionBegan(_ pool: UpstreamPool) {

@@ -126,7 +126,22 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
 
     /// The path was found dead from elsewhere. This connection may be well, so it is asked, and at once.
     func pathDied() {
-        if callers.isEmpty || pings == nil { return }
+        if !callers.isEmpty { ask() }
+    }
+
+    /// Others where the endpoint lives have fallen silent. An idle connection is asked as well, since
+    /// the next request will be sent over it.
+    func placeDoubted() {
+        guard let pool else { return }
+        if isConnected {
+            if loop.now - lastReceived >= pool.doubtPatience { ask() }
+        } else if isSlow, !isLate {
+            timer?.start(at: began + min(pool.connectPatience, pool.connectTimeout))
+        }
+    }
+
+    private func ask() {
+        if pings == nil { return }
         if pings?.pathDied(now: loop.now) == true { ping() }
         if pings?.isSuspect == true { pool?.unlist(self) }
         startTimer()

@@ -141,7 +141,12 @@ final class UpstreamPool {
     var connectTimeout: Duration { cluster.connectTimeout(of: host) }
     /// How long requests wait for a connection while there are other endpoints.
     var connectPatience: Duration {
-        cluster.set.settings.pingInterval + cluster.set.settings.pingTimeout
+        if cluster.set.doubts(host.locality) { return doubtPatience }
+        return cluster.set.settings.pingInterval + cluster.set.settings.pingTimeout
+    }
+    /// How long a connection has to show that it is there, if it is in doubt.
+    var doubtPatience: Duration {
+        (cluster.config.keepAlive?.timeout ?? cluster.set.settings.pingTimeout) / 2
     }
     var secondPathDelay: Duration { cluster.set.settings.secondPathDelay }
     var idleTimeout: Duration { cluster.config.idleTimeout }
@@ -306,6 +311,11 @@ final class UpstreamPool {
         for connection in inOrder where connection.address == address { connection.pathDied() }
         guard connecting == connections.count, cluster.hasAlternative(to: host) else { return }
         failWaiting(TransportFailure(.connectTimeout, detail: "the path was found dead"))
+    }
+
+    /// Others where the endpoint lives have fallen silent.
+    func placeDoubted() {
+        for connection in inOrder { connection.placeDoubted() }
     }
 
     // MARK: A second way

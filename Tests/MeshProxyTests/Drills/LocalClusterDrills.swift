@@ -117,27 +117,27 @@ import Testing
         #expect(drill.mesh.finish() == [])
     }
 
-    /// Envoy: in `spill`, its only mode, the same; where users want `strict` they set the factor to a large number.
-    @Test("Nine of ten pods unhealthy: 14 % stay when traffic spills, all stay when it is strict")
-    func mostUnhealthy() {
-        for (mode, shares) in [(Settings.FailoverMode.spill, [14, 86]), (.strict, [100, 0])] {
-            let mesh = SimulatedMesh(seed: 5)
-            let east = (0..<10).map { mesh.upstream("east\($0)") }
-            for pod in east.dropFirst() { pod.status = .unhealthy }
-            let west = (0..<2).map { mesh.remote("west\($0)") }
-            var settings = Settings()
-            settings.failoverMode = mode
-            let proxy = mesh.proxy(clusters: [.of("svc", east + west)], settings: settings)
-            let client = mesh.client(.http1, proxy)
-            let calls = (0..<300).map { _ in client.get() }
-            #expect(mesh.run())
-            #expect(calls.allSatisfy { $0.isAnswered() })
-            let balancer = proxy.cluster().flatMap { proxy.balancer($0) }
-            #expect(balancer?.load.healthyLoad == shares)
-            let stayed = calls.count { $0.servedBy == "east0" }
-            #expect(abs(stayed - 3 * shares[0]) <= (mode == .strict ? 0 : 18))
-            #expect(mesh.finish() == [])
+    /// Envoy: the same with a `per_try_timeout`. Istio sets none, so there every request takes what the
+    /// pods take, for ever: to be slow is no failure.
+    @Test("All pods take 3 s where a try has 250 ms: five tries at each, and west has the requests")
+    func slow() {
+        var retry = RetryPolicy.on(.gatewayError, times: 2, perTry: .milliseconds(250))
+        retry.backoffBase = .milliseconds(1)
+        retry.backoffCap = .milliseconds(1)
+        let drill = TwoClusters(seed: 3, retry: retry) {
+            $0.circuitBreakers.retryBudgetPercent = 100
         }
+        for pod in drill.east { pod.answer = { _ in .reply().after(.seconds(3)) } }
+        let fault = drill.mesh.network.now
+        drill.load.run(for: .seconds(2))
+        #expect(drill.mesh.run())
+        #expect(drill.load.failed.isEmpty)
+        #expect(drill.load.worst >= .milliseconds(250) && drill.load.worst < .milliseconds(255))
+        // 25 are under way when the first try ends; the fifth of the last pod ends after 400 ms.
+        #expect(drill.load.moved(since: fault) < .milliseconds(660))
+        let later = drill.load.calls(from: .milliseconds(410), to: .seconds(2), after: fault)
+        #expect(later.allSatisfy { $0.took < .milliseconds(5) && $0.servedBy.hasPrefix("west") })
+        #expect(drill.mesh.finish() == [])
     }
 
     /// Envoy: the same, as long as no zone-aware routing is asked for. Istio has dropped endpoints without

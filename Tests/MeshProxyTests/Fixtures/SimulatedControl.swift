@@ -157,6 +157,10 @@ final class ControlledProxy {
     /// How often the control loop gave verdicts to the first worker, and which, in order.
     private(set) var verdicts = 0
     private(set) var changes: [HealthModel.Change] = []
+    /// Localities that were asked as a whole, once for each time.
+    private(set) var doubts: [Locality] = []
+    /// What the first worker told of priorities that go and come back, and when.
+    private(set) var failbacks: [(at: Instant, change: FailbackRamp.Change)] = []
     private(set) var problems: [String] = []
 
     init(_ name: String, host: SimulatedHost, bootstrap: Bootstrap, workers count: Int = 1) {
@@ -166,6 +170,9 @@ final class ControlledProxy {
         let toControl: (WorkerReport) -> Void = controlLoop.outlet { [unowned self] report in
             if case .adopted(_, _, let problems) = report { self.problems += problems }
             if case .outliers = report { outlierReports += 1 }
+            if case .failback(worker: 0, _, let change) = report {
+                failbacks.append((controlLoop.now, change))
+            }
             control?.received(report)
         }
         var orders: [(WorkerOrder) -> Void] = []
@@ -184,6 +191,7 @@ final class ControlledProxy {
                         verdicts += 1
                         self.changes += changes
                     }
+                    if index == 0, case .doubt(let locality) = order { doubts.append(locality) }
                     if index < workers.count {
                         workers[index].received(ControlledProxy.at(UInt16(index), order))
                     }
@@ -272,7 +280,8 @@ extension SimulatedMesh {
     /// A proxy with a control loop and a configuration from a file.
     func controlledProxy(
         clusters: [Cluster], routes: [Route]? = nil, settings: Settings = Settings(),
-        outboundPort: UInt16? = nil, manager: (inout HTTPConnectionManager) -> Void = { _ in }
+        outboundPort: UInt16? = nil, workers: Int = 1,
+        manager: (inout HTTPConnectionManager) -> Void = { _ in }
     ) -> ControlledProxy {
         let host = makeHost("proxy")
         var snapshot = SimulatedMesh.httpSnapshot(
@@ -288,7 +297,8 @@ extension SimulatedMesh {
         let proxy = ControlledProxy(
             "proxy", host: host,
             bootstrap: Bootstrap(
-                node: Node(id: "proxy"), staticResources: snapshot, settings: settings))
+                node: Node(id: "proxy"), staticResources: snapshot, settings: settings),
+            workers: workers)
         controlled.append(proxy)
         run(for: .milliseconds(10))
         return proxy

@@ -1,3 +1,4 @@
+import LoadBalancer
 import MeshBase
 import MeshConfig
 import MeshSimulation
@@ -53,4 +54,66 @@ final class TargetRun {
         load.calls(from: time, to: .seconds(60), after: fault)
             .filter { !$0.servedBy.hasPrefix("remote") }.map { "\($0.id) by \($0.servedBy)" }
     }
+
+    /// The share of local pods in each half second falls by less than 30 % once it has risen, and ends whole.
+    func flaps(since back: Instant) -> [String] {
+        let shares = stride(from: 0, to: 13000, by: 500).map { start in
+            let calls = load.calls(
+                from: .milliseconds(start), to: .milliseconds(start + 500), after: back)
+            return 100 * calls.count { isLocal($0) } / max(1, calls.count)
+        }
+        var problems: [String] = []
+        var highest = 0
+        for share in shares {
+            if share < highest - 30 { problems.append("went away again: \(shares)") }
+            highest = max(highest, share)
+        }
+        if shares.last != 100 { problems.append("not all back: \(shares)") }
+        return problems
+    }
+
+    /// The return as it is configured: one hold, ten steps of a tenth, each as long as the hold's part of
+    /// the longest demands, and in none do local pods get more than it grants.
+    func rampProblems() -> [String] {
+        let events = proxy.failbacks
+        guard case .holding(let hold)? = events.dropFirst().first?.change.event else {
+            return ["no hold: \(events.map(\.change))"]
+        }
+        let ramp = (1...10).map { FailbackRamp.Event.forward(percent: 10 * $0) }
+        var problems: [String] = []
+        if events.map(\.change.event) != [.out, .holding(hold)] + ramp + [.finished] {
+            problems.append("steps \(events.map(\.change.event))")
+            return problems
+        }
+        if hold < .seconds(1) || hold > .seconds(10) { problems.append("held for \(hold)") }
+        // 30 s for a hold of 10 s, in ten steps.
+        let step = hold * 3 / 10
+        // A step begins with the first request after its time.
+        let slack = Duration.milliseconds(60)
+        for (number, event) in events.enumerated().dropFirst(2) {
+            let due = events[1].at + hold + step * (number - 2)
+            if event.at < due - slack || event.at > due + slack {
+                problems.append("\(event.change.event) at \(event.at - due) from its time")
+            }
+        }
+        for (event, next) in zip(events.dropFirst(), events.dropFirst(2)) {
+            let calls = load.calls.filter { $0.begunAt >= event.at && $0.begunAt + slack < next.at }
+            var percent = 0
+            if case .forward(let granted) = event.change.event { percent = granted }
+            // Besides, one request finds out how each pod is.
+            let allowed = TargetRun.most(calls.count, percent) + self.local.count
+            let got = calls.count { isLocal($0) }
+            if got > allowed { problems.append("\(got) of \(calls.count) at \(percent) %") }
+        }
+        return problems
+    }
+
+    /// So many of `count` draws are too many for a chance of `percent`: five times the deviation.
+    private static func most(_ count: Int, _ percent: Int) -> Int {
+        let mean = Double(count * percent) / 100
+        let deviation = (mean * Double(100 - percent) / 100).squareRoot()
+        return Int(mean + 5 * deviation + 1)
+    }
+
+    private func isLocal(_ call: Call) -> Bool { call.servedBy.hasPrefix("local") }
 }
