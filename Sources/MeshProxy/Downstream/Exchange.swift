@@ -188,10 +188,7 @@ final class Exchange: UpstreamCaller {
             reply(.noCluster(name, status: forward.action.clusterNotFoundStatus))
             return
         }
-        if let refusal = cluster.drop() {
-            reply(refusal)
-            return
-        }
+        if let refusal = cluster.drop() { return reply(refusal) }
         self.cluster = cluster
         let admission = admit(to: cluster, forward)
         if admission == .refused { return }

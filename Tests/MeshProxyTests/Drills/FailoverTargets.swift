@@ -201,7 +201,13 @@ import Testing
                 server.answer = { _ in .reply(503, "no").after(.milliseconds(200)) }
             }
             let proxy = mesh.proxy(
-                clusters: [.of("svc", servers) { $0.circuitBreakers.maxRequests = 2000 }],
+                clusters: [
+                    .of("svc", servers) {
+                        $0.circuitBreakers.maxRequests = 2000
+                        // As a configured budget of 20 % is.
+                        $0.circuitBreakers.retryBurst = 0
+                    }
+                ],
                 routes: [.forward(to: "svc", retry: .on(.serverError))])
             let clients = (0..<10).map { _ in mesh.client(.http2, proxy) }
             let calls = (0..<count).map { clients[$0 % 10].get() }
