@@ -47,6 +47,8 @@ public struct ListenOptions: Sendable, Equatable {
     public var backlog: Int32 = 4096
     /// Accept connections to addresses that are not ours (IP_TRANSPARENT).
     public var transparent = false
+    /// Ask where a client wanted to go before netfilter redirected it (SO_ORIGINAL_DST).
+    public var originalDestination = false
     /// File mode of a pipe's socket.
     public var mode: UInt32 = 0o600
 

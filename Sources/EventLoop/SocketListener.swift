@@ -12,6 +12,8 @@ final class SocketListener: StreamListener {
     private let socket: Socket
     private let io = UnsafeMutablePointer<ev_io>.allocate(capacity: 1)
     private let transparent: Bool
+    /// Where all its connections arrive, unless each has to be asked.
+    private let onlyAddress: SocketAddress?
     private var acceptor: (any StreamAcceptor)?
     private var recovery: LoopTimer?
     private var asksOriginalDestination: Bool
@@ -36,7 +38,8 @@ final class SocketListener: StreamListener {
         self.acceptor = acceptor
         self.address = socket.localAddress ?? address
         transparent = options.transparent
-        asksOriginalDestination = address.family != .unix
+        onlyAddress = transparent || self.address.isWildcard ? nil : self.address
+        asksOriginalDestination = options.originalDestination && address.family != .unix
         mesh_io_init(
             io, listenerReady, socket.descriptor, Int32(EV_READ),
             Unmanaged.passRetained(self).toOpaque())
@@ -57,6 +60,8 @@ final class SocketListener: StreamListener {
             // As Envoy does: an IPv6 wildcard leaves IPv4 to a listener of its own.
             if address.family == .ipv6 { try socket.set(.ipv6Only, 1, for: address) }
             if options.transparent { try socket.setTransparent(address.family, for: address) }
+            // Its connections inherit it.
+            try socket.set(.noDelay, 1, for: address)
             try socket.bind(address)
         case .pipe(let path):
             do throws(SocketError) {
@@ -112,19 +117,18 @@ final class SocketListener: StreamListener {
     private func take(
         _ accepted: Socket, from peer: SocketAddress?, _ acceptor: any StreamAcceptor
     ) {
-        // A connection that is gone already refuses it; reading tells.
-        if address.family != .unix { try? accepted.set(.noDelay, 1) }
-        let stream = SocketStream(loop, accepted: LibevKernel(loop, accepted), from: peer)
-        acceptor.accepted(
-            stream, originalDestination: originalDestination(accepted, stream.localAddress))
+        let stream = SocketStream(
+            loop, accepted: LibevKernel(loop, accepted), from: peer, at: onlyAddress)
+        acceptor.accepted(stream, originalDestination: originalDestination(accepted, stream))
         if stream.handler == nil { stream.close() }
     }
 
     private func originalDestination(
-        _ accepted: Socket, _ local: SocketAddress?
+        _ accepted: Socket, _ stream: SocketStream<LibevKernel>
     ) -> SocketAddress? {
+        if !transparent, !asksOriginalDestination { return nil }
+        let local = stream.localAddress
         if transparent { return local == address ? nil : local }
-        if !asksOriginalDestination { return nil }
         switch accepted.originalDestination(address.family) {
         case .success(let destination):
             return destination == local ? nil : destination

@@ -75,7 +75,12 @@ public final class SocketStream<Kernel: StreamKernel>: ByteStream {
     }
 
     /// A connection that was accepted. Its bytes wait until the loop's next turn.
-    public init(_ loop: any IOLoop, accepted kernel: Kernel, from remoteAddress: SocketAddress?) {
+    /// - Parameter localAddress: `nil`: to be asked for when somebody wants to know.
+    public init(
+        _ loop: any IOLoop, accepted kernel: Kernel, from remoteAddress: SocketAddress?,
+        at localAddress: SocketAddress? = nil
+    ) {
+        knownLocalAddress = localAddress
         self.loop = loop
         self.kernel = kernel
         self.remoteAddress = remoteAddress
@@ -156,8 +161,10 @@ public final class SocketStream<Kernel: StreamKernel>: ByteStream {
 
     // MARK: Reading
 
+    /// The watcher goes on until bytes come that are not wanted yet: often none do before
+    /// `resumeReading`, and then neither call costs a system call.
     public func pauseReading(_ reason: ReadPause) {
-        if pauses.insert(reason).inserted { updateInterest() }
+        pauses.insert(reason)
     }
 
     public func resumeReading(_ reason: ReadPause) {
@@ -196,8 +203,8 @@ public final class SocketStream<Kernel: StreamKernel>: ByteStream {
     }
 
     private func linger() {
-        if !finishing { kernel.finishWriting() }
         if sawEnd || !hasSent { return release { $0.close() } }
+        if !finishing { kernel.finishWriting() }
         phase = .lingering
         updateInterest()
         startTimer(lingerLimit)
@@ -250,13 +257,14 @@ public final class SocketStream<Kernel: StreamKernel>: ByteStream {
 
     // MARK: Watching
 
-    private func updateInterest() {
+    /// - Parameter isUnwanted: there are bytes, and reading is paused.
+    private func updateInterest(isUnwanted: Bool = false) {
         var read = false
         var write = false
         switch phase {
         case .connecting: write = true
         case .open where failure == nil:
-            read = !sawEnd && pauses.isEmpty
+            read = !sawEnd && (pauses.isEmpty || waitsToRead && !isUnwanted)
             write = !queue.isEmpty
         case .flushing:
             read = !sawEnd
@@ -275,7 +283,9 @@ public final class SocketStream<Kernel: StreamKernel>: ByteStream {
         switch phase {
         case .connecting: connectEnded()
         case .open:
-            if readable, waitsToRead { read() }
+            if readable {
+                if pauses.isEmpty, !sawEnd { read() } else { updateInterest(isUnwanted: true) }
+            }
             if writable, phase == .open, !queue.isEmpty { flush() }
         case .flushing:
             if readable, !sawEnd { discard() }

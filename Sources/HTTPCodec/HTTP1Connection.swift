@@ -46,8 +46,7 @@ public final class HTTP1Connection: HTTPConnection {
     private static let maxDiscarded = 64 * 1024
 
     private let role: Role
-    private let limits: HTTPLimits
-    private let scheme: StaticString
+    private let context: HTTPCodecContext
     private let workspace: HeadWorkspace
 
     private var input: UnsafeBufferPointer<UInt8> = UnsafeBufferPointer(start: nil, count: 0)
@@ -77,17 +76,17 @@ public final class HTTP1Connection: HTTPConnection {
     private var output = ByteBuffer()
     private var pending: [HTTPEvent] = []
 
-    /// - Parameter scheme: what `.scheme` of received requests says: "https" behind TLS.
-    /// - Parameter workspace: may be shared by all connections of a loop.
-    public init(
-        role: Role, limits: HTTPLimits = HTTPLimits(), scheme: StaticString = "http",
-        workspace: HeadWorkspace = HeadWorkspace()
-    ) {
-        self.workspace = workspace
+    public init(role: Role, context: HTTPCodecContext) {
         self.role = role
-        self.limits = limits
-        self.scheme = scheme
+        self.context = context
+        workspace = context.workspace
     }
+
+    public convenience init(role: Role, limits: HTTPLimits = HTTPLimits()) {
+        self.init(role: role, context: HTTPCodecContext(limits: limits))
+    }
+
+    private var limits: HTTPLimits { context.limits }
 
     // MARK: Receiving
 
@@ -260,7 +259,7 @@ public final class HTTP1Connection: HTTPConnection {
         _ bytes: UnsafeBufferPointer<UInt8>
     ) throws(ProtocolViolation) -> HTTPEvent? {
         var parser = HTTP1Parser(limits: limits, workspace: workspace)
-        guard let count = try parser.parseRequest(bytes.span, scheme: scheme) else {
+        guard let count = try parser.parseRequest(bytes.span, scheme: context.scheme) else {
             searched = bytes.count
             return nil
         }

@@ -27,7 +27,7 @@ public final class HTTP2Connection: HTTPConnection {
     }
 
     let role: Role
-    let limits: HTTPLimits
+    let context: HTTPCodecContext
     let workspace: HeadWorkspace
     var decoder = HPACKDecoder()
     var encoder = HPACKEncoder()
@@ -99,18 +99,20 @@ public final class HTTP2Connection: HTTPConnection {
     static let mostIdleFrames = 1000
     static let idleFramesPerRead = 64
 
-    /// - Parameter workspace: may be shared by all connections of a loop.
-    public init(
-        role: Role, limits: HTTPLimits = HTTPLimits(), workspace: HeadWorkspace = HeadWorkspace()
-    ) {
+    public init(role: Role, context: HTTPCodecContext) {
         self.role = role
-        self.limits = limits
-        self.workspace = workspace
-        connectionWindow = min(max(65_535, limits.connectionWindow), HTTP2Connection.mostWindow)
+        self.context = context
+        workspace = context.workspace
+        connectionWindow = context.limits.window
         prefaceLeft = role == .server ? HTTP2Connection.preface.utf8CodeUnitCount : 0
         start()
     }
 
+    public convenience init(role: Role, limits: HTTPLimits = HTTPLimits()) {
+        self.init(role: role, context: HTTPCodecContext(limits: limits))
+    }
+
+    var limits: HTTPLimits { context.limits }
     var streamWindow: Int { min(limits.streamWindow, HTTP2Connection.mostWindow) }
 
     func start() {
@@ -314,7 +316,7 @@ public final class HTTP2Connection: HTTPConnection {
     public var streamsAvailable: Int {
         if role == .server || isDead || isShuttingDown || peerGoesAway { return 0 }
         if nextStream < 0 { return 0 }
-        return max(0, peerMaxStreams - openStreams)
+        return max(0, min(peerMaxStreams, limits.maxConcurrentStreams) - openStreams)
     }
 
     public var isFinished: Bool {

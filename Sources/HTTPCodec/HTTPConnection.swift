@@ -146,16 +146,25 @@ public struct HTTPLimits: Sendable, Equatable {
     /// Names and values of one head together, with four bytes for each field.
     public var maxHeaderBytes = 60 * 1024
     public var maxHeaderCount = 100
-    /// HTTP/2: streams that the peer may have open with us.
+    /// HTTP/2: streams that one side may have open with the other.
     public var maxConcurrentStreams = 1000
     /// HTTP/2: bytes of body that the peer may send before `consumed`, for a stream.
     public var streamWindow = 256 * 1024
-    /// The same for the connection.
-    public var connectionWindow = 1024 * 1024
+    /// The same for the connection. `nil`: room for what all its streams may leave unread, so that one
+    /// that is read slowly never holds up another.
+    public var connectionWindow: Int?
     /// HTTP/1: bytes of body delivered and not consumed before `wantsInput` turns false.
     public var bodyWindow = 256 * 1024
     /// Bytes queued for one stream before `sendBody` returns `false`.
     public var sendLimit = 256 * 1024
 
     public init() {}
+
+    /// The connection's window as it is opened, within the protocol's bounds (RFC 9113 §6.9).
+    var window: Int {
+        let most = HTTP2Connection.mostWindow
+        if let connectionWindow { return min(max(65_535, connectionWindow), most) }
+        if maxConcurrentStreams >= most / max(1, streamWindow) { return most }
+        return max(65_535, maxConcurrentStreams * streamWindow)
+    }
 }

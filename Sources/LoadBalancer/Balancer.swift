@@ -4,9 +4,9 @@ public import MeshConfig
 /// One cluster in one worker: who may be chosen, and who is.
 ///
 /// **Three questions, in this order.** *Which priority?* `PriorityLoad`, Envoy's formulas. *Which
-/// locality in it?* Weighted turns on effective weights, where the cluster asks for that. *Which host?*
-/// The policy. Candidates and shares are worked out again only when endpoints, verdicts or suspicions
-/// change, so a pick between two changes is a draw and a turn, and allocates nothing.
+/// locality in it?* Weighted turns on effective weights, or `ZoneRouting`, where the cluster asks for
+/// that. *Which host?* The policy. `HostSelection` has the answers ready: they are worked out again only
+/// when endpoints, verdicts or suspicions change.
 ///
 /// **Suspects** (`Suspicion`, of the host or of its path) count as unhealthy in the formulas: when all
 /// local hosts refuse, all load goes to the next priority at once. After its hold a suspect is given
@@ -35,24 +35,19 @@ public final class Balancer {
     /// Whether a pick's key matters.
     public private(set) var usesKeys: Bool
     private var watchesLatency: Bool
-    public private(set) var hosts: [Host] = []
+    public var hosts: [Host] { whole.hosts }
     public let paths: PathHealth
     private let settings: Settings
     private var random: SeededRandom
 
-    /// Hosts by priority.
-    private var levels: [[Host]] = []
-    /// For each priority one tier of each `TierKind`.
-    private var tiers: [Tier] = []
-    /// How traffic is shared between priorities now.
-    public private(set) var load = PriorityLoad(levels: [])
-    private var overprovisioningFactor: UInt32
+    private var whole = HostSelection([])
+    private var rules: HostSelection.Rules
+    /// For `HostOverride`, from the first request with one to the next change of hosts.
+    var addressBook: [SocketAddress: Host]?
     private var needsRebuild = true
     private var seenPaths = 0
-    /// When the next hold ends.
-    private var nextTrial = Instant.distantFuture
-    /// Suspects that may be tried, or are.
-    private var trials: [Host] = []
+    /// When something changes by itself.
+    private var nextChange = Instant.distantFuture
     /// Hosts in their slow start, and when their factors are to be worked out again.
     private var starting: [Host] = []
     private var nextStep = Instant.distantFuture
@@ -65,24 +60,8 @@ public final class Balancer {
     /// Told of priorities that go and come back, from inside `pick`.
     public var failbackChanged: (FailbackRamp.Change) -> Void = { _ in }
 
-    private enum TierKind: Int, CaseIterable {
-        case healthy, degraded
-        /// What panic chooses from.
-        case all
-    }
-    /// The hosts of a priority that are alike in health.
-    private struct Tier {
-        var groups: [Group] = []
-        /// Whose turn it is, and the weights that say so; empty with one group.
-        var turns = DeadlineHeap([])
-        var weights: [Double] = []
-
-        var isEmpty: Bool { groups.isEmpty }
-    }
-    private struct Group {
-        var candidates: [Candidate]
-        var policy: any Policy
-    }
+    /// How traffic is shared between priorities now.
+    public var load: PriorityLoad { whole.load }
 
     public init(
         configuration: LoadBalancing, paths: PathHealth, settings: Settings = Settings(),
@@ -96,7 +75,10 @@ public final class Balancer {
         self.random = random
         failback = FailbackRamp(settings.failback)
         spill = SpillLimiter(settings.spill)
-        overprovisioningFactor = configuration.overprovisioningFactor
+        rules = HostSelection.Rules(
+            configuration: configuration,
+            overprovisioningFactor: configuration.overprovisioningFactor,
+            isStrict: settings.failoverMode == .strict, home: settings.locality)
     }
 
     // MARK: What changes
@@ -111,7 +93,8 @@ public final class Balancer {
             usesKeys = configuration.policy.usesKeys
             watchesLatency = configuration.policy.watchesLatency
         }
-        self.overprovisioningFactor =
+        rules.configuration = self.configuration
+        rules.overprovisioningFactor =
             overprovisioningFactor ?? self.configuration.overprovisioningFactor
         struct Key: Hashable {
             var address: SocketAddress
@@ -127,17 +110,20 @@ public final class Balancer {
             let key = Key(address: resolved.address, hostname: resolved.endpoint.hostname)
             // Of two with one key the first counts, as in Envoy.
             guard seen.insert(key).inserted else { continue }
-            let path = paths.path(to: resolved.gateway ?? resolved.address)
+            let ways = resolved.addresses.map(paths.path)
+            let path = ways.first ?? paths.path(to: resolved.gateway ?? resolved.address)
             let host: Host
             if let old = known.removeValue(forKey: key) {
                 host = old
                 host.endpoint = resolved.endpoint
-                host.path = path
+                if !ways.contains(where: { $0 === host.path }) { host.path = path }
             } else {
                 host = Host(resolved, path: path)
                 update.added.append(host)
                 startSlowly(host, now)
             }
+            host.paths = ways
+            host.isDirect = resolved.gateway == nil
             host.priority = max(0, resolved.priority)
             host.locality = resolved.locality
             host.localityWeight = resolved.localityWeight
@@ -148,7 +134,8 @@ public final class Balancer {
             host.isRemoved = true
             update.removed.append(host)
         }
-        hosts = kept
+        whole = HostSelection(kept)
+        addressBook = nil
         needsRebuild = true
         if hidden > 0 { _ = hideBest(percent: hidden) }
         return update
@@ -197,11 +184,14 @@ public final class Balancer {
 
     /// Takes in that a connection or request to this host failed in its transport. `release` calls it
     /// for requests; the pool calls it for connections that failed with no request on them.
-    public func suspect(_ host: Host, _ failure: TransportFailure, now: Instant) {
+    /// - Parameter address: the connection's own, of a host with several.
+    public func suspect(
+        _ host: Host, _ failure: TransportFailure, over address: SocketAddress? = nil, now: Instant
+    ) {
         let kind = failure.kind
         if failure.layer == .path || (host.isDirect && kind.concernsFirstHop) {
             host.suspicion.tryAbandoned()
-            paths.failed(host.path, kind, now: now)
+            paths.failed(address.map(paths.path) ?? host.path, kind, now: now)
             return
         }
         if host.suspicion.failed(
@@ -276,6 +266,18 @@ public final class Balancer {
         }
     }
 
+    /// This way to a host was connected sooner than another.
+    public func prefer(_ address: SocketAddress, for host: Host) {
+        if let path = host.paths.first(where: { $0.address == address }) { host.path = path }
+    }
+
+    /// A host that is well, as a retry of what was meant for this one would find it, over another
+    /// first hop.
+    public func alternative(to host: Host, now: Instant) -> Host? {
+        let other = elsewhere(PickContext(now: now, attempted: [host]))
+        return other?.path === host.path ? nil : other
+    }
+
     /// Whether a retry of what was meant for this host would find another that is well.
     public func hasAlternative(to host: Host) -> Bool {
         hosts.contains {
@@ -321,48 +323,68 @@ public final class Balancer {
         needsRebuild = true
     }
 
+    /// Takes the members of our own cluster, which zone-aware routing looks at; `nil`: there is none.
+    public func setLocalCluster(_ members: LocalCluster?) {
+        rules.localCluster = members
+        if case .zoneAware = configuration.localityMode { needsRebuild = true }
+    }
+
+    /// What zone-aware routing does here, in words; `nil` where localities are weighed, or keys decide.
+    public func zoneWords(now: Instant) -> String? {
+        if isStale(now) { rebuild(now) }
+        return whole.zones?.words
+    }
+
     // MARK: Picking
 
     /// Chooses a host and counts a request on it; give it back with `release`.
     public func pick(_ request: PickContext) -> PickResult {
-        if needsRebuild || seenPaths != paths.version || request.now >= nextTrial {
-            rebuild(request.now)
-        }
+        if isStale(request.now) { rebuild(request.now) }
         if request.now >= nextStep { stepStarts(request.now) }
         if hosts.isEmpty { return .none(.noEndpoints) }
+        if let override = request.override, let result = pick(override, now: request.now) {
+            return result
+        }
         if !request.attempted.isEmpty, let host = elsewhere(request) {
             return take(host, .elsewhere, now: request.now)
         }
-        if load.isEmpty, !load.isPanicking { return lastResort(request) }
+        if whole.load.isEmpty, !whole.load.isPanicking { return lastResort(request) }
         // Of a key the same remainder decides the priority as in Envoy.
         let key = usesKeys ? request.key ?? random.next() : nil
-        let (priority, isDegraded) = load.choose(key ?? random.next())
-        if request.attempted.isEmpty, !trials.isEmpty,
-            let host = trials.first(where: { $0.priority <= priority && $0.mayTry(request.now) })
+        let (priority, isDegraded) = whole.load.choose(key ?? random.next())
+        if request.attempted.isEmpty, !whole.trials.isEmpty,
+            let host = whole.trials.first(where: {
+                $0.priority <= priority && $0.mayTry(request.now)
+            })
         {
             return take(host, .trial, now: request.now)
         }
-        if load.isPanicking {
-            guard let host = choose(.all, priority, key) else {
-                return lastResort(request)
-            }
-            return take(host, .panic, now: request.now)
-        }
-        if isDegraded {
-            guard let host = choose(.degraded, priority, key) else {
-                return lastResort(request)
-            }
-            return take(host, .degraded, now: request.now)
-        }
-        guard let host = choose(.healthy, priority, key) else {
+        if whole.load.isPanicking, failsOnPanic { return lastResort(request, .failsOnPanic) }
+        let health: HostSelection.Health =
+            whole.load.isPanicking ? .all : isDegraded ? .degraded : .healthy
+        guard let choice = whole.choose(health, priority, key, &random) else {
             return lastResort(request)
         }
-        return take(host, .healthy, now: request.now)
+        return take(choice.host, Pick.Reason(health), zone: choice.zone, now: request.now)
     }
 
-    private func take(_ chosen: Host, _ reason: Pick.Reason, now: Instant) -> PickResult {
+    private var failsOnPanic: Bool {
+        if case .zoneAware(let rule) = configuration.localityMode {
+            rule.failsOnPanic
+        } else {
+            false
+        }
+    }
+
+    private func isStale(_ now: Instant) -> Bool {
+        needsRebuild || seenPaths != paths.version || now >= nextChange
+    }
+
+    func take(
+        _ chosen: Host, _ reason: Pick.Reason, zone: ZoneRouting.Choice? = nil, now: Instant
+    ) -> PickResult {
         var host = chosen
-        if host.evacuated > 0, reason != .trial, reason != .lastResort,
+        if host.evacuated > 0, reason != .trial, reason != .lastResort, reason != .override,
             let other = placeInstead(of: host)
         {
             host = other
@@ -373,26 +395,7 @@ public final class Balancer {
             if host.suspicion.isSuspected { host.suspicion.tryBegan() }
             if host.path.suspicion.isSuspected { host.path.suspicion.tryBegan() }
         }
-        return .host(Pick(host: host, reason: reason))
-    }
-
-    private func choose(_ kind: TierKind, _ priority: Int, _ key: UInt64?) -> Host? {
-        let tier = priority * TierKind.allCases.count + kind.rawValue
-        guard tier < tiers.count, !tiers[tier].isEmpty else { return nil }
-        var index = 0
-        if !tiers[tier].turns.isEmpty {
-            let (deadline, due) = tiers[tier].turns.first
-            tiers[tier].turns.postponeFirst(to: deadline + 1 / tiers[tier].weights[due])
-            index = due
-        }
-        return Balancer.choose(in: &tiers[tier].groups[index], key, &random)
-    }
-
-    private static func choose(
-        in group: inout Group, _ key: UInt64?, _ random: inout SeededRandom
-    ) -> Host {
-        let index = group.policy.choose(among: group.candidates, key: key, random: &random)
-        return group.candidates[index].host
+        return .host(Pick(host: host, reason: reason, zone: zone))
     }
 
     /// For a retry: a host that is well, was not tried, and lies as far as can be from those that were.
@@ -457,7 +460,7 @@ public final class Balancer {
             }
         }
         for (_, evacuation) in evacuations {
-            nextTrial = min(nextTrial, evacuation.nextDeadline(after: now))
+            nextChange = min(nextChange, evacuation.nextDeadline(after: now))
         }
         let hasOthers = hosts.contains {
             $0.evacuated == 0 && ($0.standing == .healthy || $0.standing == .degraded)
@@ -465,7 +468,8 @@ public final class Balancer {
         if !hasOthers { for host in hosts { host.evacuated = 0 } }
     }
 
-    private func lastResort(_ request: PickContext) -> PickResult {
+    /// - Parameter refusal: what is said when not even a suspect is left.
+    private func lastResort(_ request: PickContext, _ refusal: NoHost? = nil) -> PickResult {
         var best: Host?
         var isBestFresh = false
         for host in hosts where host.standing == .suspect {
@@ -478,7 +482,7 @@ public final class Balancer {
         if let best, isBestFresh || request.attempted.isEmpty {
             return take(best, .lastResort, now: request.now)
         }
-        return .none(whyNone())
+        return .none(refusal ?? whyNone())
     }
 
     private func whyNone() -> NoHost {
@@ -494,126 +498,29 @@ public final class Balancer {
     private func rebuild(_ now: Instant) {
         needsRebuild = false
         seenPaths = paths.version
-        nextTrial = .distantFuture
-        trials.removeAll(keepingCapacity: true)
+        nextChange = .distantFuture
+        for host in hosts { host.choosePath() }
         if !evacuations.isEmpty { evacuate(now) }
-        levels = Array(repeating: [], count: (hosts.map(\.priority).max() ?? -1) + 1)
-        tiers = Array(repeating: Tier(), count: levels.count * TierKind.allCases.count)
-        for host in hosts where !host.isHidden {
-            levels[host.priority].append(host)
-            guard host.standing == .suspect, host.verdict == .healthy, !host.path.isEjected else {
-                continue
-            }
-            let ends = host.holdEnds
-            if ends > now {
-                nextTrial = min(nextTrial, ends)
-            } else {
-                trials.append(host)
-            }
-        }
-        var shares: [PriorityLoad.Level] = []
-        for index in levels.indices {
-            let all = levels[index]
-            let base = index * TierKind.allCases.count
-            let healthy = all.filter { $0.standing == .healthy }
-            let degraded = all.filter { $0.standing == .degraded }
-            shares.append(
-                PriorityLoad.Level(
-                    hosts: all.count, healthy: healthy.count, degraded: degraded.count))
-            tiers[base + TierKind.healthy.rawValue] = tier(of: healthy, in: all)
-            tiers[base + TierKind.degraded.rawValue] = tier(of: degraded, in: all)
-        }
-        load = formula(shares)
-        returnGradually(shares, now)
-        if load.isPanicking {
-            for index in levels.indices {
-                let usable = levels[index].filter {
-                    !$0.isSuspect && $0.standing != .draining
-                }
-                tiers[index * TierKind.allCases.count + TierKind.all.rawValue] = tier(
-                    of: usable, in: usable, weighted: false)
-            }
-        }
-    }
-
-    private func formula(_ levels: [PriorityLoad.Level]) -> PriorityLoad {
-        PriorityLoad(
-            levels: levels, overprovisioningFactor: overprovisioningFactor,
-            panicThreshold: configuration.panicThreshold,
-            strict: settings.failoverMode == .strict)
+        whole.rebuild(
+            rules, levelCount: (hosts.map(\.priority).max() ?? -1) + 1, now: now, &random)
+        nextChange = min(nextChange, whole.nextTrial)
+        returnGradually(now)
     }
 
     /// What is laid over the formulas: `FailbackRamp`, `SpillLimiter`.
-    private func returnGradually(_ levels: [PriorityLoad.Level], _ now: Instant) {
+    private func returnGradually(_ now: Instant) {
+        let (shares, load) = (whole.shares, whole.load)
         let changes = failback.advance(
-            // What an evacuation takes away comes back at its own pace.
-            usable: levels.indices.map { index in
-                levels[index].healthy + levels[index].degraded > 0
-                    || self.levels[index].contains { $0.evacuated > 0 }
+            // What an evacuation takes away comes back at its own pace, and a doubt is no outage.
+            usable: shares.indices.map { index in
+                shares[index].healthy + shares[index].degraded > 0
+                    || whole.levels[index].contains { $0.evacuated > 0 || $0.isOnlyDoubted }
             },
-            load: levels.indices.map { load.healthyLoad[$0] + load.degradedLoad[$0] }, now: now)
-        if failback.isActive { load = failback.ramped(load, levels, by: formula) }
-        nextTrial = min(nextTrial, failback.nextDeadline)
+            load: shares.indices.map { load.healthyLoad[$0] + load.degradedLoad[$0] }, now: now)
+        if failback.isActive { whole.load = failback.ramped(load, shares, by: rules.load) }
+        nextChange = min(nextChange, failback.nextDeadline)
         for change in changes { failbackChanged(change) }
-        spill?.rebuilt(hosts, load, now: now)
-    }
-
-    private func tier(of eligible: [Host], in all: [Host], weighted: Bool = true) -> Tier {
-        if eligible.isEmpty { return Tier() }
-        if configuration.policy.usesKeys { return Tier(groups: [hashed(eligible, in: all)]) }
-        guard configuration.localityMode == .weighted, weighted else {
-            return Tier(groups: [group(eligible)])
-        }
-        var localities: [Locality] = []
-        for host in eligible where !localities.contains(host.locality) {
-            localities.append(host.locality)
-        }
-        var result = Tier()
-        var deadlines: [(deadline: Double, index: Int)] = []
-        for locality in localities {
-            let members = eligible.filter { $0.locality == locality }
-            let weight = effectiveLocalityWeight(
-                members[0].localityWeight ?? 0, available: members.count,
-                of: all.reduce(0) { $0 + ($1.locality == locality ? 1 : 0) },
-                overprovisioningFactor: overprovisioningFactor,
-                strict: settings.failoverMode == .strict)
-            if weight <= 0 { continue }
-            deadlines.append((random.unit() / weight, result.groups.count))
-            result.weights.append(weight)
-            result.groups.append(group(members))
-        }
-        // Where no locality has a weight there is nothing to weigh by.
-        if result.groups.isEmpty { return Tier(groups: [group(eligible)]) }
-        if result.groups.count > 1 { result.turns = DeadlineHeap(deadlines) }
-        return result
-    }
-
-    /// One table holds all localities, each with its share: as in Envoy not scaled by how much of it
-    /// is available.
-    private func hashed(_ eligible: [Host], in all: [Host]) -> Group {
-        guard configuration.localityMode == .weighted else { return group(eligible) }
-        var sum: UInt64 = 0
-        var seen: Set<Locality> = []
-        for host in all where seen.insert(host.locality).inserted {
-            sum += UInt64(host.localityWeight ?? 0)
-        }
-        let sorted = seen.sorted(by: <)
-        let candidates = sorted.flatMap { locality in
-            eligible.filter { $0.locality == locality }
-                .map { Candidate(host: $0, weight: $0.weight) }
-        }
-        return Group(
-            candidates: candidates,
-            policy: makePolicy(
-                configuration.policy, candidates, localityWeightSum: sum, &random))
-    }
-
-    private func group(_ hosts: [Host]) -> Group {
-        let candidates = hosts.map { Candidate(host: $0, weight: $0.weight) }
-        return Group(
-            candidates: candidates,
-            policy: makePolicy(
-                configuration.policy, candidates, home: settings.locality, &random))
+        spill?.rebuilt(hosts, whole.load, now: now)
     }
 
     // MARK: Looking
@@ -623,18 +530,9 @@ public final class Balancer {
         for host in hosts {
             precondition(host.activeRequests >= 0 && !host.isRemoved && host.priority >= 0)
         }
-        let shown = hosts.count { !$0.isHidden }
-        precondition(needsRebuild || levels.reduce(0) { $0 + $1.count } == shown)
-        if !needsRebuild, shown > 0 {
-            precondition((load.healthyLoad + load.degradedLoad).reduce(0, +) == 100)
-        }
-        guard !needsRebuild, seenPaths == paths.version else { return }
-        for priority in levels.indices {
-            let tier = tiers[priority * TierKind.allCases.count + TierKind.healthy.rawValue]
-            for group in tier.groups {
-                precondition(group.candidates.allSatisfy { $0.host.standing == .healthy })
-            }
-        }
+        if needsRebuild { return }
+        whole.checkInvariants()
+        if seenPaths == paths.version { whole.checkHealth() }
     }
 }
 
@@ -645,17 +543,22 @@ public struct PickContext {
     public var key: UInt64?
     /// Hosts that this request was sent to already; not empty makes it a retry.
     public var attempted: [Host]
+    /// What goes before the policy.
+    public var override: HostOverride?
 
-    public init(now: Instant, key: UInt64? = nil, attempted: [Host] = []) {
+    public init(
+        now: Instant, key: UInt64? = nil, attempted: [Host] = [], override: HostOverride? = nil
+    ) {
         self.now = now
         self.key = key
         self.attempted = attempted
+        self.override = override
     }
 }
 
 public struct Pick {
     /// What made this host a candidate.
-    public enum Reason: Equatable, Sendable {
+    public enum Reason: String, Sendable {
         case healthy, degraded
         /// Too few are healthy in all priorities, so health is disregarded.
         case panic
@@ -664,11 +567,28 @@ public struct Pick {
         /// A suspect whose hold is over: this request finds out.
         case trial
         /// A suspect, because there is nothing else.
-        case lastResort
+        case lastResort = "last-resort"
+        /// The request may have no other.
+        case override
     }
 
     public let host: Host
     public let reason: Reason
+    /// What zone-aware routing made of it; `nil` where it had no say.
+    public let zone: ZoneRouting.Choice?
+
+    /// What was decided besides health, in the access log's words; `nil`: nothing was.
+    public var decision: String? { zone?.rawValue }
+}
+
+extension Pick.Reason {
+    init(_ health: HostSelection.Health) {
+        switch health {
+        case .healthy: self = .healthy
+        case .degraded: self = .degraded
+        case .all: self = .panic
+        }
+    }
 }
 
 public enum PickResult {
@@ -683,6 +603,11 @@ public enum NoHost: String, Error, Sendable {
     case allDraining = "all-draining"
     case allEjected = "all-ejected"
     case allUnhealthy = "all-unhealthy"
+    /// Too few are healthy, and the configuration wants no traffic then (`fail_traffic_on_panic`).
+    case failsOnPanic = "fails-on-panic"
     /// The survivors of an outage have all that they may get.
     case spillLimited = "spill-limited"
+    /// A request may have one endpoint alone, and it is not there, or not well.
+    case overrideGone = "override-host-gone"
+    case overrideUnhealthy = "override-host-unhealthy"
 }

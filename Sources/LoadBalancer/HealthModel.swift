@@ -92,6 +92,11 @@ public struct HealthModel {
         recover(.endpoint(cluster: cluster, address)) + recover(.path(gateway ?? address))
     }
 
+    /// A worker reports that a PING over this path was answered, late.
+    public mutating func answered(path address: SocketAddress) -> [Change] {
+        records[.path(address)]?.kind == .pingLate ? recover(.path(address)) : []
+    }
+
     /// Configured health checks changed their mind on an endpoint.
     public mutating func probesTurned(
         cluster: String, _ address: SocketAddress, healthy: Bool
@@ -136,6 +141,12 @@ public struct HealthModel {
         _ subject: Subject, _ kind: TransportFailure.Kind, probe: SocketAddress?, _ now: Instant
     ) -> [Change] {
         var record = records[subject] ?? Record()
+        // Doubt is cast where there is none yet. A late PING is about to be answered, or to time out,
+        // which then is the first failure.
+        if kind.isOnlyDoubt, record.phase != .well { return [] }
+        if record.kind?.isOnlyDoubt == true, record.phase == .suspect {
+            record = Record(failedProbe: record.failedProbe, outlier: record.outlier)
+        }
         record.failures += 1
         record.kind = kind
         record.probeAddress = probe
@@ -147,7 +158,8 @@ public struct HealthModel {
         let wasTried = record.phase == .probing || record.phase == .trial
         // Silence that lasted as long as these two take is not the fault of one request.
         let isSilent = kind == .pingTimeout || kind == .connectTimeout
-        let counts = record.failures >= failuresToEject || isSilent
+        let counts =
+            !kind.isOnlyDoubt && (record.failures >= failuresToEject || isSilent)
         let ejects = counts || (wasTried && record.hold > .zero)
         if wasTried || record.phase == .well {
             record.hold = record.hold == .zero ? baseHold : min(record.hold + record.hold, maxHold)

@@ -7,6 +7,8 @@ public struct ResolvedEndpoint: Sendable {
     public var address: SocketAddress
     /// The first hop when it is a gateway; `nil`: the endpoint is reached directly.
     public var gateway: SocketAddress?
+    /// All addresses of an endpoint that has several, best first.
+    public var addresses: [SocketAddress] = []
     public var priority: Int
     public var locality: Locality
     public var localityWeight: UInt32?
@@ -21,6 +23,28 @@ public struct ResolvedEndpoint: Sendable {
         self.priority = priority
         self.locality = locality
         self.localityWeight = localityWeight
+    }
+}
+
+extension EndpointSet {
+    /// Those of which the address is known.
+    /// - Parameter order: of the addresses of an endpoint that has several.
+    public func resolved(_ order: HappyEyeballs = HappyEyeballs()) -> [ResolvedEndpoint] {
+        var result: [ResolvedEndpoint] = []
+        result.reserveCapacity(count)
+        for group in localities {
+            for endpoint in group.endpoints {
+                guard case .address(let address) = endpoint.target else { continue }
+                var one = ResolvedEndpoint(
+                    endpoint: endpoint, address: address, priority: group.priority,
+                    locality: group.locality, localityWeight: group.weight)
+                if !endpoint.additionalAddresses.isEmpty {
+                    one.addresses = order.order([address] + endpoint.additionalAddresses)
+                }
+                result.append(one)
+            }
+        }
+        return result
     }
 }
 
@@ -44,7 +68,10 @@ public final class Host {
     public internal(set) var priority = 0
     public internal(set) var locality = Locality()
     public internal(set) var localityWeight: UInt32?
+    /// The way to it that is taken: of several the one that won last, while it is usable.
     public internal(set) var path: PathHealth.Path
+    /// All ways to it, the best first; empty where there is but one.
+    public internal(set) var paths: [PathHealth.Path] = []
     public internal(set) var activeRequests = 0
     public internal(set) var verdict = Verdict.healthy
     public internal(set) var suspicion = Suspicion()
@@ -73,10 +100,17 @@ public final class Host {
         address = resolved.address
         hostname = resolved.endpoint.hostname
         self.path = path
+        isDirect = resolved.gateway == nil
     }
 
     public var weight: UInt32 { max(1, endpoint.weight) }
-    public var isDirect: Bool { path.address == address }
+    public internal(set) var isDirect: Bool
+
+    /// Leaves a path that is not usable for one that is.
+    func choosePath() {
+        if paths.isEmpty || path.isUsable { return }
+        if let usable = paths.first(where: \.isUsable) { path = usable }
+    }
 
     enum Standing {
         case healthy, degraded
@@ -86,6 +120,13 @@ public final class Host {
     }
 
     var standing: Standing {
+        let reported = reported
+        guard reported == .healthy || reported == .degraded, isSuspect else { return reported }
+        return .suspect
+    }
+
+    /// As discovery and the control loop say, without what this worker alone has seen.
+    var reported: Standing {
         if evacuated >= 100 || isHidden { return .draining }
         switch endpoint.status {
         case .draining: return .draining
@@ -98,7 +139,6 @@ public final class Host {
         case .failedProbe: return .unhealthy
         case .healthy: break
         }
-        if isSuspect { return .suspect }
         return endpoint.status == .degraded ? .degraded : .healthy
     }
 
@@ -106,6 +146,12 @@ public final class Host {
     var isSuspect: Bool {
         if case .ejected(_, .transport) = verdict { return true }
         return suspicion.isSuspected || path.suspicion.isSuspected || path.isEjected
+    }
+
+    /// Nothing but a late PING speaks against it.
+    var isOnlyDoubted: Bool {
+        path.suspicion.reason == .pingLate && !path.isEjected && !suspicion.isSuspected
+            && standing == .suspect && verdict == .healthy
     }
 
     /// When its hold and its path's are both over.

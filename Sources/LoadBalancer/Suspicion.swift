@@ -26,22 +26,28 @@ public struct Suspicion: Equatable, Sendable {
     public mutating func failed(
         _ kind: TransportFailure.Kind, now: Instant, baseHold: Duration, maxHold: Duration
     ) -> Bool {
-        if kind == .exhausted {
+        if kind == .exhausted || kind == .connectLate {
             trialInFlight = false
             return false
         }
+        // What is proven is not doubted again.
+        if isSuspected, kind == .pingLate { return false }
+        let wasDoubted = reason == .pingLate
         failures += 1
         reason = kind
         let counts = kind.speaksForItself || failures >= Suspicion.runToSuspect
         // Requests that were already under way when it was first suspected add nothing.
-        if isSuspected, !trialInFlight, now < until { return false }
+        if isSuspected, !wasDoubted, !trialInFlight, now < until { return false }
         trialInFlight = false
         guard counts || isSuspected else { return false }
-        hold = hold == .zero ? baseHold : min(hold + hold, maxHold)
+        hold = hold == .zero || wasDoubted ? baseHold : min(hold + hold, maxHold)
         until = now + hold
         isSuspected = true
         return true
     }
+
+    /// A PING was answered after all. - Returns: whether that was all that it was suspected for.
+    public mutating func answered() -> Bool { reason == .pingLate && succeeded() }
 
     /// - Returns: whether it was suspected.
     public mutating func succeeded() -> Bool {
@@ -65,20 +71,25 @@ extension TransportFailure.Kind {
     public var speaksForItself: Bool {
         switch self {
         case .connectRefused, .connectTimeout, .unreachable, .tlsUntrusted, .tlsWrongIdentity,
-            .tlsExpired, .tlsNoCertificate, .tlsHandshake, .pingTimeout, .tunnelRefused,
-            .nameNotResolved:
+            .tlsExpired, .tlsNoCertificate, .tlsHandshake, .pingLate, .pingTimeout,
+            .tunnelRefused, .nameNotResolved:
             true
-        case .reset, .closed, .protocolError, .exhausted: false
+        case .reset, .closed, .protocolError, .exhausted, .connectLate: false
         }
     }
 
     /// The connection's first hop did not answer: with a direct endpoint the path is at fault.
     public var concernsFirstHop: Bool {
         switch self {
-        case .connectRefused, .connectTimeout, .unreachable, .pingTimeout: true
+        case .connectRefused, .connectTimeout, .connectLate, .unreachable, .pingLate,
+            .pingTimeout:
+            true
         default: false
         }
     }
+
+    /// It casts doubt and proves nothing: looked into, but never a reason to eject.
+    public var isOnlyDoubt: Bool { self == .pingLate || self == .connectLate }
 }
 
 /// The health of first hops, shared by all balancers of a worker: a gateway that dies is one event,
@@ -89,6 +100,7 @@ public final class PathHealth {
         public internal(set) var suspicion = Suspicion()
         /// The control loop's word.
         public internal(set) var isEjected = false
+        public var isUsable: Bool { !isEjected && !suspicion.isSuspected }
 
         init(_ address: SocketAddress) {
             self.address = address
@@ -121,6 +133,11 @@ public final class PathHealth {
 
     public func succeeded(_ path: Path) {
         if path.suspicion.succeeded() { version &+= 1 }
+    }
+
+    /// A peer at the end of it has answered a PING, late.
+    public func answered(_ path: Path) {
+        if path.suspicion.answered() { version &+= 1 }
     }
 
     /// The control loop's verdict; a path that is returned is trusted at once.

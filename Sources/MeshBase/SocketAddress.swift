@@ -34,6 +34,15 @@ public enum SocketAddress: Hashable, Sendable, CustomStringConvertible {
 
     public static func loopback(port: UInt16) -> SocketAddress { .ipv4(0x7F00_0001, port: port) }
 
+    /// 0.0.0.0 or ::, which stand for every address of the machine.
+    public var isWildcard: Bool {
+        switch self {
+        case .ipv4(let ip, _): ip == 0
+        case .ipv6(let high, let low, _): high == 0 && low == 0
+        case .pipe: false
+        }
+    }
+
     /// 0 for a pipe.
     public var port: UInt16 {
         switch self {

@@ -7,6 +7,8 @@ public struct TransportFailure: Error, Hashable, Sendable {
     public enum Kind: UInt8, Hashable, Sendable, CaseIterable {
         case connectRefused
         case connectTimeout
+        /// Another way to the same was connected sooner; this one may be well yet.
+        case connectLate
         case unreachable
         /// The peer reset the connection, or the kernel gave it up.
         case reset
@@ -18,6 +20,8 @@ public struct TransportFailure: Error, Hashable, Sendable {
         case tlsNoCertificate
         /// Any other failed handshake, among them no common ALPN protocol.
         case tlsHandshake
+        /// A PING is unanswered for so long that another is sent; the connection may be well yet.
+        case pingLate
         case pingTimeout
         /// The peer answered a CONNECT with something other than 2xx.
         case tunnelRefused
@@ -31,6 +35,7 @@ public struct TransportFailure: Error, Hashable, Sendable {
             switch self {
             case .connectRefused: "connect-refused"
             case .connectTimeout: "connect-timeout"
+            case .connectLate: "connect-late"
             case .unreachable: "unreachable"
             case .reset: "reset"
             case .closed: "closed"
@@ -39,6 +44,7 @@ public struct TransportFailure: Error, Hashable, Sendable {
             case .tlsExpired: "tls-expired"
             case .tlsNoCertificate: "tls-no-cert"
             case .tlsHandshake: "tls-handshake"
+            case .pingLate: "ping-late"
             case .pingTimeout: "ping-timeout"
             case .tunnelRefused: "tunnel-refused"
             case .protocolError: "protocol-error"

@@ -121,6 +121,8 @@ public struct Settings: Sendable, Equatable {
     public var ejectionCap = EjectionCap.cluster
     /// Where we are ourselves: the node's.
     public var locality = Locality()
+    /// `local_cluster_name`: the cluster that we are one of; empty: not known.
+    public var localCluster = ""
     /// Consecutive transport failures before the control loop ejects an endpoint.
     public var transportFailuresToEject: Int
     /// First hold of an ejected endpoint or path; doubles up to `maxHold`.
@@ -128,9 +130,12 @@ public struct Settings: Sendable, Equatable {
     public var maxHold: Duration
     /// Connect time-out for endpoints of another region.
     public var remoteConnectTimeout: Duration
-    /// HTTP/2 PING on upstream connections that are remote or have waited for an answer this long.
+    /// HTTP/2 PING on upstream connections that have waited for an answer this long; `pingTimeout` is for
+    /// two of them, one after the other.
     public var pingInterval: Duration
     public var pingTimeout: Duration
+    /// After so long without a connection a second way is tried beside the first (RFC 8305 §5).
+    public var secondPathDelay = Duration.milliseconds(250)
     /// A control plane that gave nothing for this long after connecting is passed over.
     public var controlPlaneTimeout: Duration
     /// How long the preferred control plane must have been complete before it is returned to.

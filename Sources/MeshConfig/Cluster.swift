@@ -41,13 +41,14 @@ public struct Cluster: Sendable, Equatable {
     public var maxRequestsPerConnection: Int
     public var maxConcurrentStreams: Int
     public var initialStreamWindow: Int
-    public var initialConnectionWindow: Int
+    /// `nil`: as much as all streams of a connection may leave unread.
+    public var initialConnectionWindow: Int?
     /// Close upstream connections without a request for this long; 0 is never. Default 1 h.
     public var idleTimeout: Duration
-    /// HTTP/2 PING: interval and time-out; `nil`: our own defaults for remote endpoints.
-    public var keepAliveInterval: Duration?
-    public var keepAliveTimeout: Duration?
+    /// HTTP/2 PING as configured; `nil`: our own, of `Settings`.
+    public var keepAlive: ConnectionKeepAlive?
     public var tcpKeepAlive: Duration?
+    public var happyEyeballs = HappyEyeballs()
     public var bufferLimitBytes: Int
     public var source: SocketAddress?
     /// `ignore_health_on_host_removal`: an endpoint taken away goes at once though healthy.
@@ -78,10 +79,9 @@ public struct Cluster: Sendable, Equatable {
         maxRequestsPerConnection = 0
         maxConcurrentStreams = 1024
         initialStreamWindow = 1024 * 1024
-        initialConnectionWindow = 16 * 1024 * 1024
+        initialConnectionWindow = nil
         idleTimeout = .seconds(3600)
-        keepAliveInterval = nil
-        keepAliveTimeout = nil
+        keepAlive = nil
         tcpKeepAlive = nil
         bufferLimitBytes = 1024 * 1024
         source = nil
@@ -90,6 +90,28 @@ public struct Cluster: Sendable, Equatable {
         metadata = Metadata()
         generation = 0
         provenance = Provenance()
+    }
+}
+
+/// `envoy.config.core.v3.KeepaliveSettings`: HTTP/2 PING.
+public struct ConnectionKeepAlive: Sendable, Equatable {
+    /// `nil`: not by a clock.
+    public var interval: Duration?
+    /// So long nothing at all came after a PING: the connection is dead.
+    public var timeout: Duration
+    /// Up to this share is added to each interval.
+    public var jitterPercent: Double
+    /// A request that begins after so long without a byte is preceded by a PING; `nil`: none is.
+    public var idleInterval: Duration?
+
+    public init(
+        interval: Duration?, timeout: Duration, jitterPercent: Double = 15,
+        idleInterval: Duration? = nil
+    ) {
+        self.interval = interval
+        self.timeout = timeout
+        self.jitterPercent = jitterPercent
+        self.idleInterval = idleInterval
     }
 }
 

@@ -30,6 +30,8 @@ public final class CompiledRoute {
         var upTo: UInt64
     }
 
+    /// What the route, or else its virtual host, or else the configuration says of sessions.
+    private let session: SessionSetting?
     private let path: PathTest
     private let headers: [HeaderTest]
     private let queryParameters: [QueryTest]
@@ -41,6 +43,7 @@ public final class CompiledRoute {
     ) throws(RouteTableError) {
         configuration = route
         self.index = index
+        session = route.session ?? host.session ?? table.session
         let place =
             route.name.isEmpty
             ? "route \(index) of virtual host \"\(host.name)\"" : "route \"\(route.name)\""
@@ -252,6 +255,14 @@ public final class CompiledRoute {
             let index = weighted.firstIndex { draw < $0.upTo } ?? 0
             return .weighted(clusters[index].name, index: index)
         }
+    }
+
+    /// What is said of sessions for a request that goes to this cluster; `nil`: nothing.
+    public func session(for choice: ClusterChoice?) -> SessionSetting? {
+        guard let index = choice?.weightedIndex,
+            case .weighted(let clusters) = forward?.action.target
+        else { return session }
+        return clusters[index].session ?? session
     }
 
     /// Changes the head that goes to the cluster: the weighted cluster's changes first, then the

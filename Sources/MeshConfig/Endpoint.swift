@@ -18,14 +18,9 @@ public struct EndpointSet: Sendable, Equatable {
 
     public var count: Int { localities.reduce(0) { $0 + $1.endpoints.count } }
 
-    /// Those that are known: names that are to be resolved have none here.
+    /// Of each endpoint the first; names that are to be resolved have none here.
     public var addresses: [SocketAddress] {
-        localities.flatMap { locality in
-            locality.endpoints.compactMap { endpoint in
-                if case .address(let address) = endpoint.target { return address }
-                return nil
-            }
-        }
+        localities.flatMap { $0.endpoints.compactMap(\.address) }
     }
 }
 
@@ -81,12 +76,17 @@ public struct Endpoint: Sendable, Equatable {
     }
 
     public var target: Target
+    /// `additional_addresses`: the same endpoint under others.
+    public var additionalAddresses: [SocketAddress] = []
     public var hostname: String
     public var weight: UInt32
     public var status: Status
-    /// Port and address of active health checks where they differ.
+    /// Port, address and name of active health checks where they differ.
     public var healthCheckPort: UInt16?
+    public var healthCheckAddress: SocketAddress?
     public var healthCheckHostname: String
+    /// `disable_active_health_check`.
+    public var isNeverProbed = false
     public var metadata: Metadata
 
     public init(
@@ -101,6 +101,12 @@ public struct Endpoint: Sendable, Equatable {
         self.healthCheckPort = healthCheckPort
         self.healthCheckHostname = healthCheckHostname
         self.metadata = metadata
+    }
+
+    /// `nil` for a name.
+    public var address: SocketAddress? {
+        if case .address(let address) = target { return address }
+        return nil
     }
 
     public init(address: SocketAddress, weight: UInt32 = 1) {

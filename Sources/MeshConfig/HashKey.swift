@@ -99,18 +99,11 @@ public struct HashKeyRule {
         if let value = HashKeyRule.cookie(named: cookie.name, in: head), !value.isEmpty {
             return StableHash.xxHash64(value)
         }
-        guard let life = cookie.life, let remote, let local else { return nil }
+        guard cookie.life != nil, let remote, let local else { return nil }
         let digits = String(
             StableHash.xxHash64(remote.description + local.description), radix: 16)
         let value = String(repeating: "0", count: 16 - digits.count) + digits
-        var text = "\(cookie.name)=\"\(value)\""
-        if life >= .seconds(1) { text += "; Max-Age=\(life.components.seconds)" }
-        if !cookie.path.isEmpty { text += "; Path=\(cookie.path)" }
-        for attribute in cookie.attributes {
-            text += "; \(attribute.name)"
-            if !attribute.value.isEmpty { text += "=\(attribute.value)" }
-        }
-        setCookies.append(text + "; HttpOnly")
+        setCookies.append(cookie.field(value: value))
         return StableHash.xxHash64(value)
     }
 

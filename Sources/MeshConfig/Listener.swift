@@ -216,7 +216,8 @@ public struct HTTPConnectionManager: Sendable, Equatable {
     public var maxRequestHeaders: Int
     public var maxConcurrentStreams: Int
     public var initialStreamWindow: Int
-    public var initialConnectionWindow: Int
+    /// `nil`: as much as all streams of a connection may leave unread.
+    public var initialConnectionWindow: Int?
     public var acceptHTTP10: Bool
     public var normalizePath: Bool
     public var mergeSlashes: Bool
@@ -257,7 +258,7 @@ public struct HTTPConnectionManager: Sendable, Equatable {
         maxRequestHeaders = 100
         maxConcurrentStreams = 1024
         initialStreamWindow = 1024 * 1024
-        initialConnectionWindow = 16 * 1024 * 1024
+        initialConnectionWindow = nil
         acceptHTTP10 = true
         normalizePath = false
         mergeSlashes = false
@@ -274,6 +275,8 @@ public struct HTTPConnectionManager: Sendable, Equatable {
 
 /// The HTTP filters that act. The last one is always `router`.
 public enum HTTPFilterConfig: Sendable, Equatable {
+    /// With what counts where a route says nothing.
+    case statefulSession(SessionSetting)
     case router
 }
 

@@ -40,6 +40,8 @@ public struct LoadBalancing: Sendable, Equatable {
     public var overprovisioningFactor: UInt32
     /// The policy's own, which goes before the route's.
     public var hashPolicy: [HashPolicy]
+    /// `override_host_status`: an endpoint that a request asks for by its address may have it in these.
+    public var overrideStatuses: Set<Endpoint.Status>
 
     public init(
         policy: Policy = .roundRobin, localityMode: LocalityMode = .flat,
@@ -52,6 +54,7 @@ public struct LoadBalancing: Sendable, Equatable {
         self.panicThreshold = panicThreshold
         self.overprovisioningFactor = overprovisioningFactor
         self.hashPolicy = hashPolicy
+        overrideStatuses = [.unknown, .healthy, .degraded]
     }
 }
 

@@ -5,6 +5,8 @@ public struct RouteConfiguration: Sendable, Equatable {
     public var requestHeaders: HeaderChanges
     public var responseHeaders: HeaderChanges
     public var ignorePortInHostMatching: Bool
+    /// `nil` here and below: nothing is said.
+    public var session: SessionSetting?
     public var generation: UInt64
     public var provenance: Provenance
 
@@ -19,6 +21,7 @@ public struct RouteConfiguration: Sendable, Equatable {
         self.requestHeaders = requestHeaders
         self.responseHeaders = responseHeaders
         self.ignorePortInHostMatching = ignorePortInHostMatching
+        session = nil
         self.generation = generation
         self.provenance = provenance
     }
@@ -39,6 +42,7 @@ public struct VirtualHost: Sendable, Equatable {
     public var responseHeaders: HeaderChanges
     public var requireTLS: TLSRequirement
     public var includeAttemptCount: Bool
+    public var session: SessionSetting?
 
     public init(
         name: String, domains: [String], routes: [Route], retryPolicy: RetryPolicy? = nil,
@@ -55,6 +59,7 @@ public struct VirtualHost: Sendable, Equatable {
         self.responseHeaders = responseHeaders
         self.requireTLS = requireTLS
         self.includeAttemptCount = includeAttemptCount
+        session = nil
     }
 }
 
@@ -65,6 +70,7 @@ public struct Route: Sendable, Equatable {
     public var action: RouteAction
     public var requestHeaders: HeaderChanges
     public var responseHeaders: HeaderChanges
+    public var session: SessionSetting?
 
     public init(
         name: String = "", match: RouteMatch, action: RouteAction,
@@ -76,6 +82,7 @@ public struct Route: Sendable, Equatable {
         self.action = action
         self.requestHeaders = requestHeaders
         self.responseHeaders = responseHeaders
+        session = nil
     }
 }
 
@@ -158,6 +165,7 @@ public struct WeightedCluster: Sendable, Equatable {
     public var weight: UInt32
     public var requestHeaders: HeaderChanges
     public var responseHeaders: HeaderChanges
+    public var session: SessionSetting?
 
     public init(
         name: String, weight: UInt32 = 1, requestHeaders: HeaderChanges = HeaderChanges(),
@@ -167,6 +175,7 @@ public struct WeightedCluster: Sendable, Equatable {
         self.weight = weight
         self.requestHeaders = requestHeaders
         self.responseHeaders = responseHeaders
+        session = nil
     }
 }
 

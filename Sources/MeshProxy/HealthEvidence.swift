@@ -4,5 +4,7 @@ import MeshBase
 enum HealthEvidence: Sendable {
     case failed(cluster: String, address: SocketAddress, TransportFailure)
     /// An endpoint that had failed answered a request.
-    case recovered(cluster: String, address: SocketAddress)
+    case recovered(cluster: String, address: SocketAddress, path: SocketAddress)
+    /// A PING that was late, and was reported so, is answered.
+    case answered(path: SocketAddress)
 }

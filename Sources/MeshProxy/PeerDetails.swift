@@ -1,7 +1,7 @@
 import MTLS
 
 /// Who is at the other end of a TLS connection: what logs, headers and policies may know.
-struct PeerDetails {
+final class PeerDetails {
     /// The peer presented a certificate and it was verified.
     let isVerified: Bool
     /// The first URI SAN, for example "spiffe://mesh.local/ns/default/sa/web".

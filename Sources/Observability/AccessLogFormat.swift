@@ -324,6 +324,10 @@ public struct AccessLogFormat: Sendable {
             }
             append(attempt.address, port: true, to: &buffer)
             buffer.append(byte: 32)
+            if let decision = attempt.decision {
+                LogText.append(decision, style, to: &buffer)
+                buffer.append(byte: 32)
+            }
             if let reason = attempt.reason {
                 LogText.append(reason, style, to: &buffer)
             } else {

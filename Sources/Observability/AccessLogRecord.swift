@@ -10,13 +10,19 @@ public struct AccessLogRecord: Sendable {
     public struct Attempt: Sendable {
         public var locality: String
         public var address: SocketAddress
+        /// How balancing came to it, where more than health decided.
+        public var decision: String?
         /// Why it failed; `nil` for the one whose response went to the client.
         public var reason: String?
         public var took: Duration
 
-        public init(locality: String, address: SocketAddress, reason: String?, took: Duration) {
+        public init(
+            locality: String, address: SocketAddress, decision: String? = nil, reason: String?,
+            took: Duration
+        ) {
             self.locality = locality
             self.address = address
+            self.decision = decision
             self.reason = reason
             self.took = took
         }

@@ -8,6 +8,7 @@ public enum Reason: String, Sendable, CaseIterable {
     case allSuspect = "all-suspect"
     case allDraining = "all-draining"
     case allEjected = "all-ejected"
+    case failsOnPanic = "fails-on-panic"
     case connectRefused = "connect-refused"
     case connectTimeout = "connect-timeout"
     case unreachable
@@ -43,8 +44,8 @@ public enum Reason: String, Sendable, CaseIterable {
         switch self {
         case .noRoute: "NR"
         case .noCluster, .clusterWarming: "NC"
-        case .noEndpoints, .allSuspect, .allDraining, .allEjected, .gatewaySaysEmpty,
-            .gatewaySaysDraining:
+        case .noEndpoints, .allSuspect, .allDraining, .allEjected, .failsOnPanic,
+            .gatewaySaysEmpty, .gatewaySaysDraining:
             "UH"
         case .connectRefused, .connectTimeout, .unreachable, .tlsUntrusted, .tlsWrongIdentity,
             .tlsExpired, .tlsNoCertificate, .tlsALPN:
@@ -73,6 +74,8 @@ public enum Reason: String, Sendable, CaseIterable {
         case .allSuspect: "Endpoints exist, but all fail their checks; see the next probe."
         case .allDraining: "All endpoints are being taken away; start new ones first."
         case .allEjected: "Outlier detection took out every endpoint; see what they answered."
+        case .failsOnPanic:
+            "Too few endpoints are healthy, and fail_traffic_on_panic wants no request sent then."
         case .connectRefused: "Nothing listens on that address and port."
         case .connectTimeout: "The address does not answer; look at network policy and the node."
         case .unreachable: "There is no way to the address; look at routes and firewalls."

@@ -109,6 +109,7 @@ extension Decoding {
     ) -> Bootstrap {
         var result = Bootstrap(node: node(message.node))
         result.settings.locality = result.node.locality
+        result.settings.localCluster = message.clusterManager.localClusterName
         if message.hasAdmin, message.admin.hasAddress {
             within("admin") { at in
                 guard let address = at.address(message.admin.address, "address") else { return }
@@ -144,6 +145,13 @@ extension Decoding {
             remark(name, "is ignored")
         }
         if problems.isEmpty { checkReferences(result) }
+        let local = result.settings.localCluster
+        if !local.isEmpty, !result.staticResources.clusters.contains(where: { $0.name == local }) {
+            remark(
+                "cluster_manager.local_cluster_name",
+                "no static cluster is called \(local); until discovery gives one, zones are disregarded"
+            )
+        }
         return result
     }
 

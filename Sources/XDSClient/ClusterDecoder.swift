@@ -64,6 +64,11 @@ extension Decoding {
             cluster.tcpKeepAlive = .seconds(
                 keepalive.hasKeepaliveTime ? Int64(keepalive.keepaliveTime.value) : 7200)
         }
+        if message.upstreamConnectionOptions.hasHappyEyeballsConfig {
+            cluster.happyEyeballs = within("upstream_connection_options.happy_eyeballs_config") {
+                $0.happyEyeballs(message.upstreamConnectionOptions.happyEyeballsConfig)
+            }
+        }
         if message.hasPerConnectionBufferLimitBytes {
             cluster.bufferLimitBytes = Int(message.perConnectionBufferLimitBytes.value)
         }
@@ -173,6 +178,27 @@ extension Decoding {
                 expected: "a number of milliseconds, at most a day", got: "\(other)")
             return nil
         }
+    }
+
+    private mutating func happyEyeballs(
+        _ message: Envoy_Config_Cluster_V3_UpstreamConnectionOptions.HappyEyeballsConfig
+    ) -> HappyEyeballs {
+        noteUnknown(message)
+        var result = HappyEyeballs()
+        switch message.firstAddressFamilyVersion {
+        case .default: break
+        case .v4: result.firstFamily = .ipv4
+        case .v6: result.firstFamily = .ipv6
+        case .UNRECOGNIZED(let number):
+            refuse("first_address_family_version", expected: "V4 or V6", got: "\(number)")
+        }
+        if message.hasFirstAddressFamilyCount {
+            result.firstCount = Int(message.firstAddressFamilyCount.value)
+            if result.firstCount == 0 {
+                refuse("first_address_family_count", expected: "1 or more", got: "0")
+            }
+        }
+        return result
     }
 
     private mutating func circuitBreakers(
@@ -334,13 +360,27 @@ extension Decoding {
                 message.initialConnectionWindowSize.value, "initial_connection_window_size")
         }
         if message.hasConnectionKeepalive {
-            if message.connectionKeepalive.hasInterval {
-                cluster.keepAliveInterval = duration(
-                    message.connectionKeepalive.interval, "connection_keepalive.interval")
+            cluster.keepAlive = within("connection_keepalive") {
+                $0.keepAlive(message.connectionKeepalive)
             }
-            cluster.keepAliveTimeout = duration(
-                message.connectionKeepalive.timeout, "connection_keepalive.timeout")
         }
+    }
+
+    private mutating func keepAlive(_ message: Envoy_Config_Core_V3_KeepaliveSettings)
+        -> ConnectionKeepAlive
+    {
+        noteUnknown(message)
+        var result = ConnectionKeepAlive(
+            interval: message.hasInterval ? positive(message.interval, "interval") : nil,
+            timeout: positive(message.timeout, "timeout"))
+        if message.hasIntervalJitter {
+            result.jitterPercent = percent(message.intervalJitter, "interval_jitter")
+        }
+        if message.hasConnectionIdleInterval {
+            result.idleInterval = positive(
+                message.connectionIdleInterval, "connection_idle_interval")
+        }
+        return result
     }
 
     mutating func window(_ value: UInt32, _ field: String) -> Int {

@@ -65,16 +65,7 @@ extension Decoding {
                 refuse("load_balancing_weight", expected: "1 or more", got: "0")
             }
         }
-        switch message.healthStatus {
-        case .unknown: endpoint.status = .unknown
-        case .healthy: endpoint.status = .healthy
-        case .unhealthy: endpoint.status = .unhealthy
-        case .draining: endpoint.status = .draining
-        case .timeout: endpoint.status = .timeout
-        case .degraded: endpoint.status = .degraded
-        case .UNRECOGNIZED(let number):
-            refuse("health_status", expected: "a known status", got: "\(number)")
-        }
+        endpoint.status = status(message.healthStatus, "health_status")
         if host.hasHealthCheckConfig {
             let check = host.healthCheckConfig
             if check.portValue != 0 {
@@ -82,11 +73,31 @@ extension Decoding {
                     check.portValue, "endpoint.health_check_config.port_value")
             }
             endpoint.healthCheckHostname = check.hostname
+            endpoint.isNeverProbed = check.disableActiveHealthCheck
             if check.hasAddress {
-                remark("endpoint.health_check_config.address", "is ignored")
+                endpoint.healthCheckAddress = address(
+                    check.address, "endpoint.health_check_config.address")
             }
         }
+        endpoint.additionalAddresses = each(
+            "endpoint.additional_addresses", host.additionalAddresses
+        ) { $0.address($1.address, "address") }.compactMap { $0 }
         endpoint.metadata = metadata(message.metadata)
         return endpoint
+    }
+    mutating func status(_ status: Envoy_Config_Core_V3_HealthStatus, _ field: String)
+        -> Endpoint.Status
+    {
+        switch status {
+        case .unknown: return .unknown
+        case .healthy: return .healthy
+        case .unhealthy: return .unhealthy
+        case .draining: return .draining
+        case .timeout: return .timeout
+        case .degraded: return .degraded
+        case .UNRECOGNIZED(let number):
+            refuse(field, expected: "a known status", got: "\(number)")
+            return .unknown
+        }
     }
 }

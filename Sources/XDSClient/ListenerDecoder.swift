@@ -391,6 +391,7 @@ extension Decoding {
         _ manager: inout HTTPConnectionManager
     ) {
         var hasRouter = false
+        manager.filters = [.router]
         for (index, filter) in filters.enumerated() {
             within("http_filters[\(index)]") { at in
                 guard case .typedConfig(let any)? = filter.configType else {
@@ -415,6 +416,14 @@ extension Decoding {
                         manager.suppressEnvoyHeaders = router.suppressEnvoyHeaders
                         manager.respectsExpectedTimeout = router.respectExpectedRqTimeout
                     }
+                } else if opened.type == Decoding.sessionFilter {
+                    let setting = at.within("typed_config") { $0.statefulSession(opened) }
+                    if manager.filters.count > 1 {
+                        at.refuse(expected: "one filter for sessions", got: "a second")
+                    }
+                    // A filter that is off is there for the routes that turn it on.
+                    manager.filters.insert(
+                        .statefulSession(filter.disabled ? .off : setting), at: 0)
                 } else if Decoding.passedBy.contains(opened.type) || filter.isOptional
                     || filter.disabled
                     || opened.isEmpty && Decoding.passedByWhenEmpty.contains(opened.type)
@@ -430,6 +439,5 @@ extension Decoding {
         if !hasRouter, problems.isEmpty {
             refuse("http_filters", expected: "envoy.filters.http.router as the last", got: "none")
         }
-        manager.filters = [.router]
     }
 }

@@ -15,22 +15,14 @@ extension Decoding {
                     common.healthyPanicThreshold, "healthy_panic_threshold"
                 ).rounded()
             }
+            if common.hasOverrideHostStatus {
+                result.overrideStatuses = at.overrideStatuses(common.overrideHostStatus)
+            }
             switch common.localityConfigSpecifier {
             case .localityWeightedLbConfig: result.localityMode = .weighted
             case .zoneAwareLbConfig(let zones):
-                var mode = LoadBalancing.ZoneAware()
-                at.within("zone_aware_lb_config") { at in
-                    at.noteUnknown(zones)
-                    if zones.hasRoutingEnabled {
-                        mode.routingEnabled = Int(
-                            at.percent(zones.routingEnabled, "routing_enabled").rounded())
-                    }
-                    if zones.hasMinClusterSize {
-                        mode.minClusterSize = Int(clamping: zones.minClusterSize.value)
-                    }
-                    mode.failsOnPanic = zones.failTrafficOnPanic
-                }
-                result.localityMode = .zoneAware(mode)
+                result.localityMode = .zoneAware(
+                    at.within("zone_aware_lb_config") { $0.zoneAware(zones) })
             case nil: break
             }
         }
@@ -58,10 +50,8 @@ extension Decoding {
         switch message.lbPolicy {
         case .roundRobin:
             result.policy = .roundRobin
-            if message.roundRobinLbConfig.hasSlowStartConfig {
-                result.slowStart = within("round_robin_lb_config.slow_start_config") {
-                    $0.slowStart(message.roundRobinLbConfig.slowStartConfig)
-                }
+            result.slowStart = within("round_robin_lb_config") {
+                $0.slowStart(message.roundRobinLbConfig)
             }
         case .leastRequest:
             let config = message.leastRequestLbConfig
@@ -70,11 +60,7 @@ extension Decoding {
                 result.policy = .leastRequest(
                     choices: at.choices(config.hasChoiceCount, config.choiceCount),
                     bias: at.bias(config.hasActiveRequestBias, config.activeRequestBias))
-                if config.hasSlowStartConfig {
-                    result.slowStart = at.within("slow_start_config") {
-                        $0.slowStart(config.slowStartConfig)
-                    }
-                }
+                result.slowStart = at.slowStart(config)
             }
         case .random: result.policy = .random
         case .ringHash:
@@ -135,95 +121,79 @@ extension Decoding {
         let prefix = "envoy.extensions.load_balancing_policies."
         switch opened.type {
         case prefix + "round_robin.v3.RoundRobin":
-            guard
-                let config = parse(
-                    opened, as: Envoy_Extensions_LoadBalancingPolicies_RoundRobin_V3_RoundRobin.self
-                )
-            else { return true }
-            noteUnknown(config)
-            result.policy = .roundRobin
-            if config.hasSlowStartConfig {
-                result.slowStart = within("slow_start_config") {
-                    $0.slowStart(config.slowStartConfig)
-                }
+            read(
+                opened, as: Envoy_Extensions_LoadBalancingPolicies_RoundRobin_V3_RoundRobin.self
+            ) { at, config in
+                result.policy = .roundRobin
+                result.slowStart = at.slowStart(config)
+                at.localities(config.localityLbConfig, &result)
             }
-            localities(config.localityLbConfig, &result)
         case prefix + "least_request.v3.LeastRequest":
-            guard
-                let config = parse(
-                    opened,
-                    as: Envoy_Extensions_LoadBalancingPolicies_LeastRequest_V3_LeastRequest.self)
-            else { return true }
-            noteUnknown(config)
-            result.policy = .leastRequest(
-                choices: choices(config.hasChoiceCount, config.choiceCount),
-                bias: bias(config.hasActiveRequestBias, config.activeRequestBias),
-                scansAll: config.selectionMethod == .fullScan
-                    || config.hasEnableFullScan && config.enableFullScan.value)
-            if config.hasSlowStartConfig {
-                result.slowStart = within("slow_start_config") {
-                    $0.slowStart(config.slowStartConfig)
-                }
+            read(
+                opened, as: Envoy_Extensions_LoadBalancingPolicies_LeastRequest_V3_LeastRequest.self
+            ) { at, config in
+                result.policy = .leastRequest(
+                    choices: at.choices(config.hasChoiceCount, config.choiceCount),
+                    bias: at.bias(config.hasActiveRequestBias, config.activeRequestBias),
+                    scansAll: config.selectionMethod == .fullScan
+                        || config.hasEnableFullScan && config.enableFullScan.value)
+                result.slowStart = at.slowStart(config)
+                at.localities(config.localityLbConfig, &result)
             }
-            localities(config.localityLbConfig, &result)
         case prefix + "random.v3.Random":
-            guard
-                let config = parse(
-                    opened, as: Envoy_Extensions_LoadBalancingPolicies_Random_V3_Random.self)
-            else { return true }
-            noteUnknown(config)
-            result.policy = .random
-            localities(config.localityLbConfig, &result)
+            read(opened, as: Envoy_Extensions_LoadBalancingPolicies_Random_V3_Random.self) {
+                at, config in
+                result.policy = .random
+                at.localities(config.localityLbConfig, &result)
+            }
         case prefix + "ring_hash.v3.RingHash":
-            guard
-                let config = parse(
-                    opened, as: Envoy_Extensions_LoadBalancingPolicies_RingHash_V3_RingHash.self)
-            else { return true }
-            noteUnknown(config)
-            var hashing = LoadBalancing.ConsistentHashing(
-                usesHostname: config.useHostnameForHashing,
-                balanceFactor: balanceFactor(config.hasHashBalanceFactor, config.hashBalanceFactor))
-            if config.hasConsistentHashingLbConfig {
-                hashing = consistentHashing(config.consistentHashingLbConfig, &result)
+            read(opened, as: Envoy_Extensions_LoadBalancingPolicies_RingHash_V3_RingHash.self) {
+                at, config in
+                let hashing =
+                    at.hashing(config, &result)
+                    ?? .init(
+                        usesHostname: config.useHostnameForHashing,
+                        balanceFactor: at.balanceFactor(
+                            config.hasHashBalanceFactor, config.hashBalanceFactor))
+                result.policy = at.ring(
+                    function: config.hashFunction == .murmurHash2 ? .murmurHash2 : .xxHash,
+                    minimum: config.hasMinimumRingSize ? config.minimumRingSize.value : nil,
+                    maximum: config.hasMaximumRingSize ? config.maximumRingSize.value : nil,
+                    hashing)
             }
-            if config.hasLocalityWeightedLbConfig { result.localityMode = .weighted }
-            result.policy = ring(
-                function: config.hashFunction == .murmurHash2 ? .murmurHash2 : .xxHash,
-                minimum: config.hasMinimumRingSize ? config.minimumRingSize.value : nil,
-                maximum: config.hasMaximumRingSize ? config.maximumRingSize.value : nil, hashing)
         case prefix + "maglev.v3.Maglev":
-            guard
-                let config = parse(
-                    opened, as: Envoy_Extensions_LoadBalancingPolicies_Maglev_V3_Maglev.self)
-            else { return true }
-            noteUnknown(config)
-            var hashing = LoadBalancing.ConsistentHashing()
-            if config.hasConsistentHashingLbConfig {
-                hashing = consistentHashing(config.consistentHashingLbConfig, &result)
+            read(opened, as: Envoy_Extensions_LoadBalancingPolicies_Maglev_V3_Maglev.self) {
+                at, config in
+                result.policy = at.maglev(
+                    config.hasTableSize ? config.tableSize.value : nil,
+                    at.hashing(config, &result) ?? .init())
             }
-            if config.hasLocalityWeightedLbConfig { result.localityMode = .weighted }
-            result.policy = maglev(config.hasTableSize ? config.tableSize.value : nil, hashing)
         case prefix + "wrr_locality.v3.WrrLocality":
-            guard
-                let config = parse(
-                    opened,
-                    as: Envoy_Extensions_LoadBalancingPolicies_WrrLocality_V3_WrrLocality.self)
-            else { return true }
-            noteUnknown(config)
-            within("endpoint_picking_policy") {
-                $0.typedPolicy(config.endpointPickingPolicy, &result)
+            read(
+                opened, as: Envoy_Extensions_LoadBalancingPolicies_WrrLocality_V3_WrrLocality.self
+            ) { at, config in
+                at.within("endpoint_picking_policy") {
+                    $0.typedPolicy(config.endpointPickingPolicy, &result)
+                }
+                result.localityMode = .weighted
             }
-            result.localityMode = .weighted
         case Meshproxy_Config_V1_PeakEwma.protoMessageName:
-            guard let config = parse(opened, as: Meshproxy_Config_V1_PeakEwma.self) else {
-                return true
+            read(opened, as: Meshproxy_Config_V1_PeakEwma.self) { at, config in
+                result.policy = at.peakEWMA(config)
             }
-            noteUnknown(config)
-            result.policy = peakEWMA(config)
         case prefix + "cluster_provided.v3.ClusterProvided": break
         default: return false
         }
         return true
+    }
+
+    /// A policy's own message; what it can't be parsed as is a problem, and the policy is known still.
+    private mutating func read<M: SwiftProtobuf.Message>(
+        _ opened: Opened, as type: M.Type, _ body: (inout Decoding, M) -> Void
+    ) {
+        guard let config = parse(opened, as: type) else { return }
+        noteUnknown(config)
+        body(&self, config)
     }
 
     private mutating func peakEWMA(_ config: Meshproxy_Config_V1_PeakEwma) -> LoadBalancing.Policy {
@@ -255,16 +225,7 @@ extension Decoding {
         case .localityWeightedLbConfig: result.localityMode = .weighted
         case .zoneAwareLbConfig(let zones):
             result.localityMode = within("locality_lb_config.zone_aware_lb_config") { at in
-                at.noteUnknown(zones)
-                var mode = LoadBalancing.ZoneAware()
-                if zones.hasRoutingEnabled {
-                    mode.routingEnabled = Int(
-                        at.percent(zones.routingEnabled, "routing_enabled").rounded())
-                }
-                if zones.hasMinClusterSize {
-                    mode.minClusterSize = Int(clamping: zones.minClusterSize.value)
-                }
-                mode.failsOnPanic = zones.failTrafficOnPanic
+                var mode = at.zoneAware(zones)
                 if zones.hasForceLocalZone {
                     mode.forcedLocalMinimum =
                         zones.forceLocalZone.hasMinSize
@@ -279,11 +240,15 @@ extension Decoding {
         }
     }
 
-    private mutating func consistentHashing(
-        _ message: Envoy_Extensions_LoadBalancingPolicies_Common_V3_ConsistentHashingLbConfig,
-        _ result: inout LoadBalancing
-    ) -> LoadBalancing.ConsistentHashing {
-        within("consistent_hashing_lb_config") { at in
+    /// What both consistent hashing policies say of hashing and localities.
+    /// - Returns: `nil` without a `consistent_hashing_lb_config`.
+    private mutating func hashing(
+        _ config: some HashingMessage, _ result: inout LoadBalancing
+    ) -> LoadBalancing.ConsistentHashing? {
+        if config.hasLocalityWeightedLbConfig { result.localityMode = .weighted }
+        guard config.hasConsistentHashingLbConfig else { return nil }
+        let message = config.consistentHashingLbConfig
+        return within("consistent_hashing_lb_config") { at in
             at.noteUnknown(message)
             result.hashPolicy = at.hashPolicies(message.hashPolicy)
             return LoadBalancing.ConsistentHashing(
@@ -366,43 +331,45 @@ extension Decoding {
         return 1
     }
 
-    private mutating func slowStart(_ message: Envoy_Config_Cluster_V3_Cluster.SlowStartConfig)
-        -> LoadBalancing.SlowStart?
-    {
+    private mutating func zoneAware(_ message: some ZoneAwareMessage) -> LoadBalancing.ZoneAware {
         noteUnknown(message)
-        return slowStart(
-            message.hasSlowStartWindow ? message.slowStartWindow : nil,
-            message.hasAggression ? message.aggression : nil,
-            message.hasMinWeightPercent ? message.minWeightPercent : nil)
-    }
-
-    private mutating func slowStart(
-        _ message: Envoy_Extensions_LoadBalancingPolicies_Common_V3_SlowStartConfig
-    ) -> LoadBalancing.SlowStart? {
-        noteUnknown(message)
-        return slowStart(
-            message.hasSlowStartWindow ? message.slowStartWindow : nil,
-            message.hasAggression ? message.aggression : nil,
-            message.hasMinWeightPercent ? message.minWeightPercent : nil)
-    }
-
-    private mutating func slowStart(
-        _ window: Google_Protobuf_Duration?, _ aggression: Envoy_Config_Core_V3_RuntimeDouble?,
-        _ minimum: Envoy_Type_V3_Percent?
-    ) -> LoadBalancing.SlowStart? {
-        guard let window else { return nil }
-        var result = LoadBalancing.SlowStart(window: duration(window, "slow_start_window"))
-        if let aggression {
-            if aggression.defaultValue > 0 {
-                result.aggression = aggression.defaultValue
-            } else {
-                refuse(
-                    "aggression.default_value", expected: "more than 0",
-                    got: "\(aggression.defaultValue)")
-            }
+        var result = LoadBalancing.ZoneAware()
+        if message.hasRoutingEnabled {
+            result.routingEnabled = Int(
+                percent(message.routingEnabled, "routing_enabled").rounded())
         }
-        if let minimum { result.minimum = percent(minimum, "min_weight_percent") / 100 }
-        return result.window == .zero ? nil : result
+        if message.hasMinClusterSize {
+            result.minClusterSize = Int(clamping: message.minClusterSize.value)
+        }
+        result.failsOnPanic = message.failTrafficOnPanic
+        return result
+    }
+
+    /// `slow_start_config` of a policy; `nil` where there is none, or its window is zero.
+    private mutating func slowStart(_ policy: some SlowStartingMessage) -> LoadBalancing.SlowStart?
+    {
+        guard policy.hasSlowStartConfig else { return nil }
+        let message = policy.slowStartConfig
+        return within("slow_start_config") { at in
+            at.noteUnknown(message)
+            guard message.hasSlowStartWindow else { return nil }
+            var result = LoadBalancing.SlowStart(
+                window: at.duration(message.slowStartWindow, "slow_start_window"))
+            if message.hasAggression {
+                if message.aggression.defaultValue > 0 {
+                    result.aggression = message.aggression.defaultValue
+                } else {
+                    at.refuse(
+                        "aggression.default_value", expected: "more than 0",
+                        got: "\(message.aggression.defaultValue)")
+                }
+            }
+            if message.hasMinWeightPercent {
+                result.minimum =
+                    at.percent(message.minWeightPercent, "min_weight_percent") / 100
+            }
+            return result.window == .zero ? nil : result
+        }
     }
 
     mutating func percent(_ message: Envoy_Type_V3_Percent, _ field: String) -> Double {
@@ -411,3 +378,49 @@ extension Decoding {
         return 0
     }
 }
+
+// Both ways have messages of their own for the same things.
+
+private protocol SlowStartMessage: SwiftProtobuf.Message {
+    var hasSlowStartWindow: Bool { get }
+    var slowStartWindow: Google_Protobuf_Duration { get }
+    var hasAggression: Bool { get }
+    var aggression: Envoy_Config_Core_V3_RuntimeDouble { get }
+    var hasMinWeightPercent: Bool { get }
+    var minWeightPercent: Envoy_Type_V3_Percent { get }
+}
+extension Envoy_Config_Cluster_V3_Cluster.SlowStartConfig: SlowStartMessage {}
+extension Envoy_Extensions_LoadBalancingPolicies_Common_V3_SlowStartConfig: SlowStartMessage {}
+
+private protocol SlowStartingMessage {
+    associatedtype SlowStart: SlowStartMessage
+    var hasSlowStartConfig: Bool { get }
+    var slowStartConfig: SlowStart { get }
+}
+extension Envoy_Config_Cluster_V3_Cluster.RoundRobinLbConfig: SlowStartingMessage {}
+extension Envoy_Config_Cluster_V3_Cluster.LeastRequestLbConfig: SlowStartingMessage {}
+extension Envoy_Extensions_LoadBalancingPolicies_RoundRobin_V3_RoundRobin: SlowStartingMessage {}
+extension Envoy_Extensions_LoadBalancingPolicies_LeastRequest_V3_LeastRequest: SlowStartingMessage {
+}
+
+private protocol ZoneAwareMessage: SwiftProtobuf.Message {
+    var hasRoutingEnabled: Bool { get }
+    var routingEnabled: Envoy_Type_V3_Percent { get }
+    var hasMinClusterSize: Bool { get }
+    var minClusterSize: Google_Protobuf_UInt64Value { get }
+    var failTrafficOnPanic: Bool { get }
+}
+extension Envoy_Config_Cluster_V3_Cluster.CommonLbConfig.ZoneAwareLbConfig: ZoneAwareMessage {}
+extension Envoy_Extensions_LoadBalancingPolicies_Common_V3_LocalityLbConfig.ZoneAwareLbConfig:
+    ZoneAwareMessage
+{}
+
+private protocol HashingMessage {
+    var hasLocalityWeightedLbConfig: Bool { get }
+    var hasConsistentHashingLbConfig: Bool { get }
+    var consistentHashingLbConfig:
+        Envoy_Extensions_LoadBalancingPolicies_Common_V3_ConsistentHashingLbConfig
+    { get }
+}
+extension Envoy_Extensions_LoadBalancingPolicies_RingHash_V3_RingHash: HashingMessage {}
+extension Envoy_Extensions_LoadBalancingPolicies_Maglev_V3_Maglev: HashingMessage {}

@@ -121,7 +121,7 @@ struct Schema {
                         isOpaque: line.hasPrefix("~")))
                 continue
             }
-            let parts = line.split(separator: " ")
+            let parts = Schema.split(line, at: " ")
             guard parts.count == 5, let number = UInt32(parts[1]), let type = FieldType(parts[3])
             else { preconditionFailure("Generated/Schema.swift does not fit this reader") }
             var cardinality = FieldSchema.Cardinality.single
@@ -142,7 +142,7 @@ struct Schema {
             if line.hasPrefix("@") {
                 enums.append(EnumSchema(name: String(line.dropFirst()), values: []))
             } else {
-                let parts = line.split(separator: " ")
+                let parts = Schema.split(line, at: " ")
                 guard parts.count == 2, let number = Int32(parts[1]) else { continue }
                 enums[enums.count - 1].values.append((String(parts[0]), number))
             }
@@ -268,6 +268,11 @@ struct Schema {
     }
 
     private static func lines(_ text: StaticString) -> [Substring] {
-        text.withUTF8Buffer { String(decoding: $0, as: UTF8.self) }.split(separator: "\n")
+        split(text.withUTF8Buffer { Substring(decoding: $0, as: UTF8.self) }, at: "\n")
+    }
+
+    /// By bytes: to find the characters of a text costs several times as much.
+    private static func split(_ text: Substring, at separator: Unicode.Scalar) -> [Substring] {
+        text.utf8.split(separator: UInt8(ascii: separator)).map { Substring($0) }
     }
 }

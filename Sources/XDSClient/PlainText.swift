@@ -7,17 +7,29 @@
 // reads the text from its beginning. So whatever is read here must come out as libyaml has it, to
 // the column, and no problem is ever told from here; a test holds both readers to that with thousands of
 // mutated texts.
+//
+// **Fast because** scalars stay where they are in the text, and nodes go one after another into memory that
+// is there from the beginning. A quoted scalar with escapes is written out in its own place in a copy.
 
 extension ConfigTree {
     /// The tree of a plain text; `nil` when it is for libyaml.
     init?(plain text: [UInt8]) {
-        var reader = PlainReader(capacity: text.count)
-        guard text.withUnsafeBufferPointer({ reader.read($0) }) else { return nil }
-        self.init(nodes: reader.nodes, bytes: reader.bytes)
+        var isPlain = false
+        var unescaped: [UInt8]?
+        let nodes = text.withUnsafeBufferPointer { text in
+            [Node](unsafeUninitializedCapacity: PlainReader.mostNodes(text.count)) { room, count in
+                var reader = PlainReader(text, room)
+                isPlain = reader.read()
+                count = reader.count
+                unescaped = reader.unescapedBytes
+            }
+        }
+        guard isPlain else { return nil }
+        self.init(nodes: nodes, bytes: unescaped ?? text)
     }
 }
 
-private struct PlainReader {
+private struct PlainReader: ~Copyable {
     typealias Node = ConfigTree.Node
     typealias NodeIndex = ConfigTree.NodeIndex
 
@@ -39,9 +51,12 @@ private struct PlainReader {
         var length: Int
     }
 
-    private(set) var nodes: [Node] = []
-    private(set) var bytes: [UInt8] = []
-    private var text = UnsafeBufferPointer<UInt8>(start: nil, count: 0)
+    private let text: UnsafeBufferPointer<UInt8>
+    private let nodes: UnsafeMutableBufferPointer<Node>
+    /// Nodes made so far.
+    private(set) var count = 0
+    /// The text with escapes written out; made at the first one.
+    private var unescaped: UnsafeMutableBufferPointer<UInt8>?
     private var at = 0
     private var line = 1
     private var lineStart = 0
@@ -51,13 +66,28 @@ private struct PlainReader {
     /// libyaml's limit is 1024 characters.
     private static let maxKeyBytes = 1000
 
-    init(capacity: Int) {
-        nodes.reserveCapacity(capacity / 20)
-        bytes.reserveCapacity(capacity / 2)
+    /// Room for as many nodes as a text has in all likelihood; memory that is not used is not touched.
+    static func mostNodes(_ bytes: Int) -> Int { bytes / 5 + 2 * mostAtOnce }
+
+    /// More nodes than are made before `hasRoom` is asked again.
+    private static let mostAtOnce = maxDepth + 8
+    private var hasRoom: Bool { nodes.count - count > PlainReader.mostAtOnce }
+
+    init(
+        _ text: UnsafeBufferPointer<UInt8>, _ nodes: UnsafeMutableBufferPointer<Node>
+    ) {
+        self.text = text
+        self.nodes = nodes
+        open.reserveCapacity(PlainReader.maxDepth)
     }
 
-    mutating func read(_ source: UnsafeBufferPointer<UInt8>) -> Bool {
-        text = source
+    deinit {
+        unescaped?.deallocate()
+    }
+
+    var unescapedBytes: [UInt8]? { unescaped.map { Array($0) } }
+
+    mutating func read() -> Bool {
         while at < text.count {
             skipSpaces()
             if !isAtEndOfLine, peek != hash {
@@ -68,14 +98,14 @@ private struct PlainReader {
         while !open.isEmpty {
             guard closeLast() else { return false }
         }
-        return !nodes.isEmpty
+        return count > 0
     }
 
     // MARK: Blocks
 
     /// Reads the content of a line, from its first character on.
     private mutating func readLine() -> Bool {
-        if at == lineStart, startsMarker { return false }
+        if !hasRoom || at == lineStart && startsMarker { return false }
         guard close(for: at - lineStart) else { return false }
         var isFirst = true
         while peek == dash, isBlank(at + 1) {
@@ -92,8 +122,7 @@ private struct PlainReader {
         guard peek == colon else { return awaitsValue(at: column) && put(scalar) }
         guard isBlank(at + 1), scalar.length <= PlainReader.maxKeyBytes, beginKey(column, isFirst)
         else { return false }
-        let key = add(scalar)
-        link(key)
+        link(add(scalar))
         open[open.count - 1].isWaiting = true
         at += 1
         skipSpaces()
@@ -111,7 +140,7 @@ private struct PlainReader {
 
     /// A value that is not a block: it may only stand deeper than what waits for it.
     private func awaitsValue(at column: Int) -> Bool {
-        guard let top = open.last else { return nodes.isEmpty && isFlowStart }
+        guard let top = open.last else { return count == 0 && isFlowStart }
         return top.isWaiting && top.indent < column
     }
 
@@ -138,7 +167,7 @@ private struct PlainReader {
     }
 
     private mutating func begin(isMap: Bool, _ column: Int) -> Bool {
-        if open.isEmpty, !nodes.isEmpty { return false }
+        if open.isEmpty, count > 0 { return false }
         if open.count >= PlainReader.maxDepth { return false }
         let node = add(isMap ? .map : .list, column)
         if !open.isEmpty { link(node) }
@@ -171,13 +200,16 @@ private struct PlainReader {
     /// Makes a node the next child of the innermost block.
     private mutating func link(_ node: NodeIndex) {
         let top = open.count - 1
-        if open[top].last < 0 {
-            nodes[Int(open[top].node)].child = node
-        } else {
-            nodes[Int(open[top].last)].next = node
-        }
-        open[top].last = node
+        open[top].last = chain(node, after: open[top].last, in: open[top].node)
         open[top].isWaiting = false
+    }
+
+    /// - Returns: the node, as the last child so far.
+    private func chain(
+        _ node: NodeIndex, after last: NodeIndex, in parent: NodeIndex
+    ) -> NodeIndex {
+        if last < 0 { nodes[Int(parent)].child = node } else { nodes[Int(last)].next = node }
+        return node
     }
 
     // MARK: Flow
@@ -189,7 +221,7 @@ private struct PlainReader {
     }
 
     private mutating func readFlowValue(depth: Int) -> NodeIndex? {
-        if depth >= PlainReader.maxDepth { return nil }
+        if depth >= PlainReader.maxDepth || !hasRoom { return nil }
         guard isFlowStart else {
             guard let scalar = readScalar(inFlow: true) else { return nil }
             return add(scalar)
@@ -204,10 +236,10 @@ private struct PlainReader {
             if peek == end { break }
             if isMap {
                 guard let key = readFlowKey(), skipFlowBlank() else { return nil }
-                chain(key, after: &last, in: node)
+                last = chain(key, after: last, in: node)
             }
             guard let value = readFlowValue(depth: depth + 1), skipFlowBlank() else { return nil }
-            chain(value, after: &last, in: node)
+            last = chain(value, after: last, in: node)
             if peek == UInt8(ascii: ",") {
                 at += 1
             } else if peek != end {
@@ -230,13 +262,6 @@ private struct PlainReader {
         return add(key)
     }
 
-    private mutating func chain(
-        _ node: NodeIndex, after last: inout NodeIndex, in parent: NodeIndex
-    ) {
-        if last < 0 { nodes[Int(parent)].child = node } else { nodes[Int(last)].next = node }
-        last = node
-    }
-
     /// Goes to the next character of content, over ends of lines.
     private mutating func skipFlowBlank() -> Bool {
         skipSpaces()
@@ -253,42 +278,45 @@ private struct PlainReader {
     // MARK: Scalars
 
     private mutating func readScalar(inFlow: Bool) -> Scalar? {
-        var scalar = Scalar(
-            isPlain: false, column: at - lineStart, start: bytes.count, length: 0)
-        let isRead: Bool
+        let column = at - lineStart
+        let range: Range<Int>?
         switch peek {
-        case UInt8(ascii: "\""): isRead = readDoubleQuoted()
-        case UInt8(ascii: "'"): isRead = readSingleQuoted()
+        case UInt8(ascii: "\""): range = readDoubleQuoted()
+        case UInt8(ascii: "'"): range = readSingleQuoted()
         default:
-            scalar.isPlain = true
-            isRead = inFlow ? readPlainInFlow() : readPlain()
+            guard let range = inFlow ? readPlainInFlow() : readPlain() else { return nil }
+            return Scalar(
+                isPlain: true, column: column, start: range.lowerBound, length: range.count)
         }
-        guard isRead else { return nil }
-        scalar.length = bytes.count - scalar.start
-        return scalar
+        guard let range else { return nil }
+        return Scalar(
+            isPlain: false, column: column, start: range.lowerBound, length: range.count)
     }
 
     /// Up to a colon or a comment, both set off by a blank, or the end of the line.
-    private mutating func readPlain() -> Bool {
-        guard startsPlain else { return false }
+    private mutating func readPlain() -> Range<Int>? {
+        guard startsPlain else { return nil }
         let start = at
         var end = at
-        while at < text.count {
-            let byte = text[at]
-            if byte == newline || byte == colon && isBlank(at + 1) { break }
-            if byte == hash, text[at - 1] == space { break }
-            if byte < space || byte > 0x7E { return false }
-            at += 1
-            if byte != space { end = at }
+        var here = at
+        while here < text.count {
+            let byte = text[here]
+            // Most bytes are none of those below, and are seen in one or two comparisons.
+            if byte &- 0x24 > 0x5A || byte == colon {
+                if byte == newline || byte == colon && isBlank(here + 1) { break }
+                if byte == hash, text[here - 1] == space { break }
+                if byte < space || byte > 0x7E { return nil }
+            }
+            here += 1
+            if byte != space { end = here }
         }
-        bytes.append(contentsOf: UnsafeBufferPointer(rebasing: text[start..<end]))
         at = end
-        return true
+        return start..<end
     }
 
     /// One word.
-    private mutating func readPlainInFlow() -> Bool {
-        guard startsPlain else { return false }
+    private mutating func readPlainInFlow() -> Range<Int>? {
+        guard startsPlain else { return nil }
         let start = at
         scan: while at < text.count {
             switch text[at] {
@@ -299,65 +327,83 @@ private struct PlainReader {
             default: break scan
             }
         }
-        let end = at
         // What follows decides whether the word ends here; it may go on in the next line.
         var next = at
         while next < text.count, text[next] == space || text[next] == newline { next += 1 }
-        guard next < text.count else { return false }
+        guard next < text.count else { return nil }
         switch text[next] {
-        case UInt8(ascii: ","), UInt8(ascii: "]"), UInt8(ascii: "}"): break
-        case colon where isBlank(next + 1): break
-        default: return false
+        case UInt8(ascii: ","), UInt8(ascii: "]"), UInt8(ascii: "}"): return start..<at
+        case colon where isBlank(next + 1): return start..<at
+        default: return nil
         }
-        bytes.append(contentsOf: UnsafeBufferPointer(rebasing: text[start..<end]))
-        return true
     }
 
-    private mutating func readDoubleQuoted() -> Bool {
-        at += 1
-        var start = at
-        while at < text.count {
-            let byte = text[at]
+    private mutating func readDoubleQuoted() -> Range<Int>? {
+        let start = at + 1
+        var here = start
+        /// Where the next byte of the scalar goes, once it has an escape.
+        var end: Int?
+        while here < text.count {
+            var byte = text[here]
             if byte == UInt8(ascii: "\"") {
-                bytes.append(contentsOf: UnsafeBufferPointer(rebasing: text[start..<at]))
-                at += 1
-                return true
+                at = here + 1
+                return start..<(end ?? here)
             }
-            if byte < space || byte > 0x7E { return false }
+            if byte < space || byte > 0x7E { return nil }
+            here += 1
             if byte == UInt8(ascii: "\\") {
-                guard at + 1 < text.count else { return false }
-                bytes.append(contentsOf: UnsafeBufferPointer(rebasing: text[start..<at]))
-                switch text[at + 1] {
-                case UInt8(ascii: "\""), UInt8(ascii: "\\"), UInt8(ascii: "/"):
-                    bytes.append(text[at + 1])
-                case UInt8(ascii: "n"): bytes.append(newline)
-                case UInt8(ascii: "r"): bytes.append(13)
-                case UInt8(ascii: "t"): bytes.append(9)
-                default: return false
+                guard here < text.count else { return nil }
+                if end == nil { end = here - 1 }
+                switch text[here] {
+                case UInt8(ascii: "\""), UInt8(ascii: "\\"), UInt8(ascii: "/"): byte = text[here]
+                case UInt8(ascii: "n"): byte = newline
+                case UInt8(ascii: "r"): byte = 13
+                case UInt8(ascii: "t"): byte = 9
+                default: return nil
                 }
-                at += 2
-                start = at
-                continue
+                here += 1
             }
-            at += 1
+            if let place = end {
+                writeOut(byte, at: place)
+                end = place + 1
+            }
         }
-        return false
+        return nil
     }
 
-    private mutating func readSingleQuoted() -> Bool {
-        at += 1
+    private mutating func readSingleQuoted() -> Range<Int>? {
         let quote = UInt8(ascii: "'")
-        while at < text.count {
-            let byte = text[at]
-            if byte < space || byte > 0x7E { return false }
-            at += 1
+        let start = at + 1
+        var here = start
+        var end: Int?
+        while here < text.count {
+            let byte = text[here]
+            if byte < space || byte > 0x7E { return nil }
+            here += 1
             if byte == quote {
-                guard at < text.count, text[at] == quote else { return true }
-                at += 1
+                guard here < text.count, text[here] == quote else {
+                    at = here
+                    return start..<(end ?? here - 1)
+                }
+                if end == nil { end = here - 1 }
+                here += 1
             }
-            bytes.append(byte)
+            if let place = end {
+                writeOut(byte, at: place)
+                end = place + 1
+            }
         }
-        return false
+        return nil
+    }
+
+    /// A byte of a scalar that is shorter than what stands for it.
+    private mutating func writeOut(_ byte: UInt8, at place: Int) {
+        if unescaped == nil {
+            let copy = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: text.count)
+            _ = copy.initialize(from: text)
+            unescaped = copy
+        }
+        unescaped?[place] = byte
     }
 
     // MARK: Characters
@@ -367,7 +413,16 @@ private struct PlainReader {
     private var isFlowStart: Bool { peek == UInt8(ascii: "{") || peek == UInt8(ascii: "[") }
 
     private mutating func skipSpaces() {
-        while at < text.count, text[at] == space { at += 1 }
+        guard let base = UnsafeRawPointer(text.baseAddress) else { return }
+        var here = at
+        // Indentation is a good part of a text: eight at a time.
+        while here + 8 <= text.count,
+            base.loadUnaligned(fromByteOffset: here, as: UInt64.self) == 0x2020_2020_2020_2020
+        {
+            here += 8
+        }
+        while here < text.count, text[here] == space { here += 1 }
+        at = here
     }
 
     /// A blank, or the end of the line or the text.
@@ -417,30 +472,34 @@ private struct PlainReader {
     // MARK: Nodes
 
     private mutating func add(_ kind: ConfigTree.Kind, _ column: Int) -> NodeIndex {
-        nodes.append(
+        add(
             Node(
                 kind: kind, isPlain: false, line: UInt32(truncatingIfNeeded: line),
                 column: UInt32(truncatingIfNeeded: column + 1)))
-        return NodeIndex(truncatingIfNeeded: nodes.count - 1)
     }
 
     private mutating func add(_ scalar: Scalar) -> NodeIndex {
-        nodes.append(
+        add(
             Node(
                 kind: .scalar, isPlain: scalar.isPlain, line: UInt32(truncatingIfNeeded: line),
                 column: UInt32(truncatingIfNeeded: scalar.column + 1),
                 start: UInt32(truncatingIfNeeded: scalar.start),
                 length: UInt32(truncatingIfNeeded: scalar.length)))
-        return NodeIndex(truncatingIfNeeded: nodes.count - 1)
+    }
+
+    private mutating func add(_ node: Node) -> NodeIndex {
+        nodes.initializeElement(at: count, to: node)
+        count += 1
+        return NodeIndex(truncatingIfNeeded: count - 1)
     }
 
     private func hasDistinctKeys(_ map: NodeIndex) -> Bool {
-        var count = 0
+        var seen = 0
         var key = nodes[Int(map)].child
         while key >= 0 {
-            count += 1
+            seen += 1
             // So many keys are few maps; libyaml's reader has a set for them.
-            if count > 64 { return false }
+            if seen > 64 { return false }
             var other = nodes[Int(map)].child
             while other != key {
                 if sameText(other, key) { return false }
@@ -452,10 +511,11 @@ private struct PlainReader {
     }
 
     private func sameText(_ a: NodeIndex, _ b: NodeIndex) -> Bool {
-        let (left, right) = (nodes[Int(a)], nodes[Int(b)])
-        guard left.length == right.length else { return false }
-        for offset in 0..<Int(left.length)
-        where bytes[Int(left.start) + offset] != bytes[Int(right.start) + offset] {
+        let length = Int(nodes[Int(a)].length)
+        guard length == Int(nodes[Int(b)].length) else { return false }
+        let bytes = unescaped.map { UnsafeBufferPointer($0) } ?? text
+        let (left, right) = (Int(nodes[Int(a)].start), Int(nodes[Int(b)].start))
+        for offset in 0..<length where bytes[left + offset] != bytes[right + offset] {
             return false
         }
         return true

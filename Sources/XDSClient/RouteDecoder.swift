@@ -26,7 +26,7 @@ extension Decoding {
         result.responseHeaders = headerChanges(
             add: message.responseHeadersToAdd, remove: message.responseHeadersToRemove, "response")
         result.ignorePortInHostMatching = message.ignorePortInHostMatching
-        perFilter(message.typedPerFilterConfig)
+        result.session = perFilter(message.typedPerFilterConfig)
         return result
     }
 
@@ -66,12 +66,14 @@ extension Decoding {
             refuse("require_tls", expected: "a known name", got: "\(number)")
         }
         host.includeAttemptCount = message.includeRequestAttemptCount
-        perFilter(message.typedPerFilterConfig)
+        host.session = perFilter(message.typedPerFilterConfig)
         return host
     }
 
     /// What a route changes about a filter acts only when that filter is there, and may restrict.
-    private mutating func perFilter(_ configs: [String: Google_Protobuf_Any]) {
+    /// - Returns: what it says of sessions.
+    private mutating func perFilter(_ configs: [String: Google_Protobuf_Any]) -> SessionSetting? {
+        var session: SessionSetting?
         for (key, any) in configs.sorted(by: { $0.key < $1.key }) {
             within("typed_per_filter_config") { at in
                 at.atKey(key) { at in
@@ -79,10 +81,19 @@ extension Decoding {
                     if opened.type == "envoy.config.route.v3.FilterConfig",
                         let config = at.parse(opened, as: Envoy_Config_Route_V3_FilterConfig.self)
                     {
-                        if config.isOptional || config.disabled { return }
                         opened = at.open(config.config)
+                        let isSession =
+                            opened.type == Decoding.sessionPerRoute
+                            || key == "envoy.filters.http.stateful_session"
+                        if config.disabled {
+                            if isSession { session = .off }
+                            return
+                        }
+                        if config.isOptional, !isSession { return }
                     }
-                    if Decoding.passedBy.contains(opened.type)
+                    if let setting = at.sessionPerRoute(opened) {
+                        session = setting
+                    } else if Decoding.passedBy.contains(opened.type)
                         || opened.isEmpty && Decoding.passedByWhenEmpty.contains(opened.type)
                     {
                         at.remark("", "\(opened.type) is ignored")
@@ -94,11 +105,12 @@ extension Decoding {
                 }
             }
         }
+        return session
     }
 
     private mutating func route(_ message: Envoy_Config_Route_V3_Route) -> Route? {
         noteUnknown(message)
-        perFilter(message.typedPerFilterConfig)
+        let session = perFilter(message.typedPerFilterConfig)
         let match = within("match") { $0.routeMatch(message.match) }
         let action: RouteAction?
         switch message.action {
@@ -136,9 +148,11 @@ extension Decoding {
         let responseHeaders = headerChanges(
             add: message.responseHeadersToAdd, remove: message.responseHeadersToRemove, "response")
         guard let match, let action else { return nil }
-        return Route(
+        var route = Route(
             name: message.name, match: match, action: action, requestHeaders: requestHeaders,
             responseHeaders: responseHeaders)
+        route.session = session
+        return route
     }
 
     private mutating func routeMatch(_ message: Envoy_Config_Route_V3_RouteMatch) -> RouteMatch? {
@@ -252,11 +266,11 @@ extension Decoding {
                     let clusters = at.each("clusters", weighted.clusters) {
                         at, cluster -> WeightedCluster in
                         at.noteUnknown(cluster)
-                        at.perFilter(cluster.typedPerFilterConfig)
+                        let session = at.perFilter(cluster.typedPerFilterConfig)
                         if cluster.name.isEmpty {
                             at.refuse("name", expected: "a name", got: "none")
                         }
-                        return WeightedCluster(
+                        var part = WeightedCluster(
                             name: cluster.name, weight: cluster.weight.value,
                             requestHeaders: at.headerChanges(
                                 add: cluster.requestHeadersToAdd,
@@ -264,6 +278,8 @@ extension Decoding {
                             responseHeaders: at.headerChanges(
                                 add: cluster.responseHeadersToAdd,
                                 remove: cluster.responseHeadersToRemove, "response"))
+                        part.session = session
+                        return part
                     }
                     let sum = clusters.reduce(UInt64(0)) { $0 + UInt64($1.weight) }
                     if sum == 0 || sum > UInt64(UInt32.max) {

@@ -1,3 +1,4 @@
+internal import MeshBase
 internal import MeshConfig
 internal import SwiftProtobuf
 

@@ -1,3 +1,4 @@
+internal import MeshBase
 internal import SwiftProtobuf
 
 // A tree of text to the wire bytes of a message, led by the schema.

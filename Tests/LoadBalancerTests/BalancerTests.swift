@@ -274,6 +274,86 @@ private struct Bench {
         #expect(Set(bench.counts(30).keys) == [address(2), address(3)])
     }
 
+    /// We are in zone a with 4 of 10; the service has 5, 10 and 5 hosts in a, b and c.
+    private func zoned(
+        _ rule: LoadBalancing.ZoneAware = .init(), unhealthy: Set<Int> = [],
+        and more: [ResolvedEndpoint] = []
+    ) -> Bench {
+        var settings = Settings()
+        settings.locality = Locality(region: "r", zone: "a")
+        let bench = Bench(
+            (1...20).map {
+                endpoint(
+                    $0, zone: $0 <= 5 ? "a" : $0 <= 15 ? "b" : "c",
+                    status: unhealthy.contains($0) ? .unhealthy : .unknown)
+            } + more, LoadBalancing(localityMode: .zoneAware(rule)), settings: settings)
+        bench.balancer.setLocalCluster(
+            LocalCluster(
+                zones: [("a", 4), ("b", 4), ("c", 2)].map {
+                    ZoneCount(Locality(region: "r", zone: $0.0), hosts: $0.1, healthy: $0.1)
+                }))
+        return bench
+    }
+
+    @Test("Zone-aware: what our zone has no endpoints for goes where there is room, and is named")
+    func zones() throws {
+        let bench = zoned()
+        let counts = bench.counts(20_000)
+        func sum(_ numbers: ClosedRange<Int>) -> Int {
+            numbers.reduce(0) { $0 + counts[address($1), default: 0] }
+        }
+        // 62.5, 25 and 12.5 percent; five standard deviations.
+        #expect(abs(sum(1...5) - 12_500) < 345)
+        #expect(abs(sum(6...15) - 5000) < 310)
+        #expect(abs(sum(16...20) - 2500) < 235)
+        // Inside a zone the policy is the same.
+        #expect((counts[address(1)] ?? 0) - (counts[address(5)] ?? 0) <= 1)
+        for _ in 0..<50 {
+            let pick = try #require(bench.pick())
+            #expect(pick.decision == (pick.host.locality.zone == "a" ? "zone-own" : "zone-other"))
+        }
+        #expect(
+            bench.balancer.zoneWords(now: bench.now) == "r/a 62.50 %, r/b 25.00 %, r/c 12.50 %")
+        bench.balancer.setLocalCluster(nil)
+        #expect(bench.pick()?.decision == nil)
+        #expect(bench.counts(200).values.allSatisfy { $0 == 10 })
+        #expect(bench.balancer.zoneWords(now: bench.now) == "flat (no local cluster)")
+    }
+
+    @Test("Zones are for priority 0: what spills goes to priority 1 as if there were none")
+    func zonesAndPriorities() throws {
+        let bench = zoned(
+            unhealthy: Set(1...20).subtracting([1, 2, 6, 7, 8, 9, 10, 11, 16, 17]),
+            and: (21...26).map { endpoint($0, priority: 1, zone: $0 < 24 ? "a" : "b") })
+        #expect(bench.balancer.zoneWords(now: bench.now) == "r/a 50.00 %, r/b 50.00 %, r/c 0.00 %")
+        #expect(bench.balancer.load.healthyLoad == [70, 30])
+        var remote = 0
+        for _ in 0..<3000 {
+            let pick = try #require(bench.pick())
+            if pick.host.priority == 1 {
+                remote += 1
+                #expect(pick.decision == nil)
+            } else {
+                #expect(pick.host.locality.zone != "c" && pick.zone != nil)
+            }
+            bench.balancer.release(pick, .abandoned, now: bench.now)
+        }
+        #expect(abs(remote - 900) < 126)
+        let counts = bench.counts(3000)
+        let ends = (21...26).map { counts[address($0), default: 0] }
+        #expect((ends.max() ?? 0) - (ends.min() ?? 0) <= 1)
+    }
+
+    @Test("Where panic is to fail traffic no unhealthy host gets any; a suspect may still be tried")
+    func failsOnPanic() {
+        let rule = LoadBalancing.ZoneAware(failsOnPanic: true)
+        let bench = zoned(rule, unhealthy: Set(2...20))
+        #expect(bench.reason() == .failsOnPanic)
+        #expect(zoned(unhealthy: Set(2...20)).pick()?.reason == .panic)
+        bench.refuse(1)
+        #expect(bench.pick()?.reason == .lastResort)
+    }
+
     @Test("A host keeps its identity and its pool when endpoints are updated")
     func identity() {
         final class Pool {}

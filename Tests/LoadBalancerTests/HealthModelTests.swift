@@ -37,6 +37,31 @@ import Testing
         #expect(model.phase(of: .path(host)) == .well)
     }
 
+    @Test("A PING that is late makes suspect, its answer ends that, and its time-out ejects anew")
+    func pingLate() {
+        var model = HealthModel()
+        let late = TransportFailure(.pingLate)
+        for _ in 0..<5 {
+            #expect(model.failed(cluster: "c", host, gateway: nil, late, now: at(0)) == [])
+        }
+        #expect(
+            model.describe(.path(host), now: at(0)) == "suspect: ping-late ×1, probe in 1.0 s")
+        #expect(model.answered(path: host) == [] && model.isEmpty == false)
+        #expect(model.phase(of: .path(host)) == .well)
+        _ = model.failed(cluster: "c", host, gateway: nil, late, now: at(100))
+        let dead = TransportFailure(.pingTimeout)
+        #expect(
+            model.failed(cluster: "c", host, gateway: nil, dead, now: at(600))
+                == [.path(host, usable: false)])
+        #expect(
+            model.describe(.path(host), now: at(600)) == "ejected: ping-timeout ×1, probe in 1.0 s")
+        // What is out for a better reason is not excused by an answer.
+        #expect(model.answered(path: host) == [])
+        _ = model.failed(cluster: "c", host, gateway: nil, late, now: at(700))
+        #expect(model.phase(of: .path(host)) == .ejected)
+        model.checkInvariants()
+    }
+
     @Test("A dead gateway is one event and says nothing on endpoints")
     func oneEvent() {
         var model = HealthModel()

@@ -319,8 +319,8 @@ private func bootstrap(_ change: (inout Bootstrap) -> Void = { _ in }) -> Bootst
         ].map { "\"type.googleapis.com/envoy.admin.v3.\($0)ConfigDump\"" }
         let places = types.compactMap { dump.position(of: $0) }
         #expect(places.count == types.count && places == places.sorted())
-        #expect(!dump.contains(ConfigJSON.base64(leaf.keyBytes)))
-        #expect(dump.contains("\"inline_bytes\": \"\(ConfigJSON.base64("[redacted]".utf8))\""))
+        #expect(!dump.contains(Base64.encode(leaf.keyBytes)))
+        #expect(dump.contains("\"inline_bytes\": \"\(Base64.encode("[redacted]".utf8))\""))
         #expect(dump.contains("\"version_info\": \"7\""))
         #expect(dump.contains("\"last_updated\": \"1970-01-01T00:16:40.001Z\""))
         #expect(!admin.get("/config_dump").text.contains("EndpointsConfigDump"))
@@ -435,7 +435,7 @@ private func bootstrap(_ change: (inout Bootstrap) -> Void = { _ in }) -> Bootst
         #expect(text(.milliseconds(250)) == "\"0.250s\"\n")
         #expect(text(.microseconds(1_000_001)) == "\"1.000001s\"\n")
         #expect(text(.zero - .milliseconds(1500)) == "\"-1.500s\"\n")
-        #expect(ConfigJSON.base64("ab".utf8) == "YWI=" && ConfigJSON.base64("abc".utf8) == "YWJj")
+        #expect(Base64.encode("ab".utf8) == "YWI=" && Base64.encode("abc".utf8) == "YWJj")
     }
 }
 

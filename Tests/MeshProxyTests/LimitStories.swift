@@ -195,6 +195,38 @@ import Testing
         #expect(mesh.finish() == [])
     }
 
+    @Test("Streams that nobody reads do not hold up another on the same upstream connection")
+    func stuckBesideFast() {
+        let mesh = SimulatedMesh(seed: 9)
+        let a = mesh.upstream("a", .http2) {
+            $0.path == "/stuck" ? .bytes(4_000_000) : .bytes(200_000)
+        }
+        let proxy = mesh.proxy(
+            clusters: [.of("svc", a) { $0.maxConcurrentStreams = 40 }])
+        // Each leaves as much unread as it may.
+        let stuck = mesh.client(.http2, proxy)
+        stuck.limits.streamWindow = 65_535
+        stuck.readingOf["/stuck"] = Pace(bytes: 1, every: .seconds(1000))
+        let calls = (0..<39).map { _ in stuck.get("/stuck") }
+        mesh.run(for: .seconds(1))
+        #expect(a.accepted == 1 && a.requests.count == 39)
+        let other = mesh.client(.http2, proxy)
+        for _ in 0..<3 {
+            let fast = other.get("/fast")
+            mesh.network.run(while: { !fast.isDone })
+            #expect(fast.isAnswered() && fast.body.isWhole(200_000))
+            #expect(fast.took < .milliseconds(200))
+        }
+        #expect(a.accepted == 1)
+        // One more than the connection's streams needs another connection.
+        _ = other.get("/stuck")
+        let next = other.get("/fast")
+        mesh.network.run(while: { !next.isDone })
+        #expect(next.isAnswered() && a.accepted == 2)
+        for call in calls { call.cancel() }
+        #expect(mesh.finish() == [])
+    }
+
     @Test("An answer that comes before its request has ended is passed on, and the rest not wanted")
     func earlyAnswer() {
         for wire in WireProtocol.allCases {

@@ -1,6 +1,7 @@
 import MeshBase
 import MeshConfig
 import Testing
+import XDSClient
 
 @testable import MeshProxy
 
@@ -43,6 +44,36 @@ import Testing
                 $0.contains("at 10 s refuse locality=east: over for clients after 23 ms")
             }, "\(text)")
         #expect(lines.contains { $0.hasSuffix("priority 0: whole") }, "\(text)")
+    }
+
+    @Test("Zones are simulated by the same code: where there is a local cluster, requests stay")
+    func zones() throws {
+        func endpoints(_ name: String, _ zones: [(String, Range<Int>)]) -> String {
+            let groups = zones.map { zone, numbers in
+                let hosts = numbers.map {
+                    "{endpoint: {address: {socket_address: {address: 10.1.0.\($0), port_value: 80}}}}"
+                }
+                return "{locality: {region: \(zone)}, lb_endpoints: ["
+                    + hosts.joined(separator: ", ") + "]}"
+            }
+            return "{name: \(name), connect_timeout: 1s, load_assignment: {cluster_name: \(name), "
+                + "endpoints: [\(groups.joined(separator: ", "))]}}"
+        }
+        let shop = endpoints("shop", [("east", 1..<4), ("west", 4..<7)])
+        let us = endpoints("us", [("east", 10..<11), ("west", 11..<12)])
+        func answered(_ extra: String) throws -> [String: Int] {
+            let text = """
+                node: {locality: {region: east}}
+                static_resources: {clusters: [\(shop), \(us)]}
+                \(extra)
+                """
+            let bootstrap = try BootstrapLoader.load(text: Array(text.utf8))
+            let report = try MeshSimulator(bootstrap, FaultTimeline("run 10s\ntraffic shop 100"))
+                .run()
+            return try #require(report.services.first?.phases.first).answered
+        }
+        #expect(try answered("cluster_manager: {local_cluster_name: us}") == ["east": 1000])
+        #expect(try answered("") == ["east": 500, "west": 500])
     }
 
     @Test("A run of the same seed says the same, and its JSON has the same numbers")

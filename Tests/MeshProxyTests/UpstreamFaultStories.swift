@@ -218,6 +218,119 @@ import Testing
         #expect(mesh.finish() == [])
     }
 
+    @Test(
+        "The first PING that is missed turns new requests away, the second ends the connection: exactly"
+    )
+    func twoMisses() {
+        let mesh = SimulatedMesh(seed: 13)
+        let a = mesh.upstream("a", .http2)
+        let b = mesh.remote("b", .http2)
+        let proxy = mesh.controlledProxy(clusters: [.of("svc", a, b)])
+        let client = mesh.client(.http2, proxy)
+        let warm = client.get()
+        #expect(mesh.run() && warm.servedBy == "a")
+        mesh.blackHole(a.host, from: proxy.host)
+        let first = client.get()
+        mesh.run(for: .milliseconds(1400))
+        let second = client.get()
+        mesh.run(for: .milliseconds(200))
+        let third = client.get()
+        mesh.run(for: .milliseconds(10))
+        #expect(third.isAnswered() && third.servedBy == "b" && third.took < .milliseconds(5))
+        #expect(!first.isDone && !second.isDone && proxy.deadPaths == [])
+        #expect(mesh.run())
+        #expect(first.took >= .seconds(2) && first.took < .milliseconds(2005))
+        #expect(second.took >= .milliseconds(600) && second.took < .milliseconds(605))
+        #expect([first, second].byServer == ["b": 2] && proxy.deadPaths == [a.address])
+        #expect(mesh.finish() == [])
+    }
+
+    @Test("A stall of 0.7 s costs nobody a connection or a request, and its end is noticed at once")
+    func missedOnce() {
+        let mesh = SimulatedMesh(seed: 14)
+        let a = mesh.upstream("a", .http2)
+        let b = mesh.remote("b", .http2)
+        let proxy = mesh.controlledProxy(clusters: [.of("svc", a, b)])
+        let client = mesh.client(.http2, proxy)
+        client.get()
+        #expect(mesh.run())
+        mesh.network.partition([a.host], from: [proxy.host])
+        let waiting = client.get()
+        mesh.run(for: .milliseconds(1600))
+        let elsewhere = client.get()
+        mesh.run(for: .milliseconds(100))
+        mesh.network.heal()
+        mesh.run(for: .milliseconds(5))
+        let back = client.get()
+        #expect(mesh.run())
+        #expect([waiting, elsewhere, back].map(\.servedBy) == ["a", "b", "a"])
+        #expect(waiting.isAnswered() && waiting.took < .milliseconds(1705))
+        #expect(a.accepted == 1 && proxy.changes == [])
+        #expect(mesh.finish() == [])
+    }
+
+    @Test("With nowhere else to go what comes after the first miss waits unsent for a connection")
+    func waitsUnsent() {
+        let mesh = SimulatedMesh(seed: 15)
+        let a = mesh.upstream("a", .http2)
+        let proxy = mesh.controlledProxy(clusters: [.of("svc", a)])
+        let client = mesh.client(.http2, proxy)
+        client.get()
+        #expect(mesh.run())
+        // A middlebox has forgotten the connection, and lets others through.
+        mesh.blackHole(a.host, from: proxy.host)
+        client.get()
+        mesh.run(for: .milliseconds(5))
+        mesh.network.heal()
+        mesh.run(for: .milliseconds(1595))
+        let post = client.post("/", bytes: 10)
+        #expect(mesh.run())
+        #expect(post.isAnswered() && post.took < .milliseconds(5) && a.accepted == 2)
+        #expect(mesh.finish() == [])
+    }
+
+    @Test("Requests that give up after 0.4 s do not hide a dead endpoint")
+    func shortTimeouts() {
+        let mesh = SimulatedMesh(seed: 16)
+        let a = mesh.upstream("a", .http2)
+        let b = mesh.remote("b", .http2)
+        let proxy = mesh.controlledProxy(
+            clusters: [.of("svc", a, b)],
+            routes: [.forward(to: "svc", timeout: .milliseconds(400))])
+        let load = SteadyLoad(mesh, mesh.client(.http2, proxy), every: .milliseconds(450))
+        load.run(for: .seconds(1))
+        mesh.blackHole(a.host, from: proxy.host)
+        let fault = mesh.network.now
+        load.run(for: .seconds(4))
+        #expect(mesh.run())
+        #expect(load.failed.count == 4 && Set(proxy.deadPaths) == [a.address])
+        let later = load.calls(from: .milliseconds(1500), to: .seconds(4), after: fault)
+        #expect(later.allSatisfy { $0.servedBy == "b" && $0.took < .milliseconds(5) })
+        #expect(mesh.finish() == [])
+    }
+
+    @Test("connection_keepalive asks an idle connection, too, and ends it after one time-out")
+    func keepAlive() {
+        let mesh = SimulatedMesh(seed: 17)
+        let a = mesh.upstream("a", .http2)
+        let proxy = mesh.controlledProxy(
+            clusters: [
+                .of("svc", a) {
+                    $0.keepAlive = ConnectionKeepAlive(
+                        interval: .seconds(10), timeout: .seconds(3), jitterPercent: 0)
+                }
+            ])
+        let client = mesh.client(.http2, proxy)
+        client.get()
+        mesh.run(for: .seconds(35))
+        #expect(a.accepted == 1 && proxy.deadPaths == [])
+        mesh.blackHole(a.host, from: proxy.host)
+        mesh.run(for: .milliseconds(7900))
+        #expect(proxy.deadPaths == [])
+        mesh.run(for: .milliseconds(200))
+        #expect(proxy.deadPaths == [a.address])
+    }
+
     @Test("On HTTP/1 a black hole is found out by unacknowledged bytes, within the deadline")
     func blackHoleHTTP1() {
         let mesh = SimulatedMesh(seed: 12)

@@ -161,6 +161,11 @@ struct AccessLogFormatTests {
         record.attempts[0].reason = "try-timeout"
         let expected = "[10.0.1.7:80 try-timeout 1ms; west/10.0.2.1:80 503 38ms]"
         #expect(try value("%ATTEMPTS%", record) == expected)
+        record.attempts[0].decision = "zone-own"
+        #expect(
+            try value("%ATTEMPTS%", record)
+                == "[10.0.1.7:80 zone-own try-timeout 1ms; west/10.0.2.1:80 503 38ms]")
+        record.attempts[0].decision = nil
         record.status = 0
         let connection = "[10.0.1.7:80 try-timeout 1ms; west/10.0.2.1:80 ok 38ms]"
         #expect(try value("%ATTEMPTS%", record) == connection)

@@ -86,6 +86,22 @@ struct BootstrapLoaderTests {
         }
     }
 
+    @Test("The local cluster is named with our locality, and missed where it is not static")
+    func localCluster() throws {
+        let text = """
+            node: {locality: {region: r, zone: a}}
+            cluster_manager: {local_cluster_name: us}
+            static_resources: {clusters: [{name: us, type: STATIC, connect_timeout: 1s}]}
+            """
+        let loaded = try load(text)
+        #expect(loaded.settings.localCluster == "us" && loaded.warnings == [])
+        #expect(loaded.settings.locality == Locality(region: "r", zone: "a"))
+        let missing = try load(text.replacing("name: us, type", with: "name: others, type"))
+        #expect(
+            missing.warnings.first?.hasPrefix(
+                "cluster_manager.local_cluster_name: no static cluster is called us") == true)
+    }
+
     @Test("A listener with a tcp_proxy is read")
     func tcpProxy() throws {
         let bootstrap = try load(listener)

@@ -59,6 +59,15 @@ import XDSClient
             least?.slowStart == .init(window: .seconds(30), aggression: 2, minimum: 0.25))
     }
 
+    @Test("override_host_status, and what counts without it")
+    func overrideStatuses() {
+        #expect(decode("").0?.overrideStatuses == [.unknown, .healthy, .degraded])
+        let set = "common_lb_config: {override_host_status: {statuses: [HEALTHY, DRAINING]}}"
+        #expect(decode(set).0?.overrideStatuses == [.healthy, .draining])
+        let none = "common_lb_config: {override_host_status: {}}"
+        #expect(decode(none).0?.overrideStatuses == [])
+    }
+
     @Test("The first typed policy that is known counts")
     func typedList() {
         let least = decode(

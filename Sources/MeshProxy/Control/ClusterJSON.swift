@@ -64,12 +64,20 @@ extension ConfigJSON {
     }
 
     private static func commonLB(_ balancing: LoadBalancing) -> JSONValue {
-        .message(
+        var zones = JSONValue.null
+        if case .zoneAware(let rule) = balancing.localityMode, rule != .init() {
+            zones = .message(
+                ("routing_enabled", ["value": .number(Int64(rule.routingEnabled))]),
+                ("min_cluster_size", .number(Int64(rule.minClusterSize))),
+                ("fail_traffic_on_panic", flag(rule.failsOnPanic)))
+        }
+        return .message(
             (
                 "healthy_panic_threshold",
                 balancing.panicThreshold == 50
                     ? .null : ["value": .decimal(balancing.panicThreshold)]
-            ), ("locality_weighted_lb_config", balancing.localityMode == .weighted ? [:] : .null))
+            ), ("zone_aware_lb_config", zones),
+            ("locality_weighted_lb_config", balancing.localityMode == .weighted ? [:] : .null))
     }
 
     private static func protocolOptions(_ cluster: Cluster) -> JSONValue {

@@ -36,6 +36,7 @@ extension AdminPages {
         for (priority, state) in control.failbacks.states(of: name) {
             text += "\(name)::priority::\(priority)::\(state)\n"
         }
+        if let words = cluster.zoneWords { text += "\(name)::zone_routing::\(words)\n" }
         for host in cluster.hosts {
             let stem = "\(name)::\(host.address)::"
             text += "\(stem)hostname::\(host.hostname)\n"

@@ -123,7 +123,9 @@ enum ConfigJSON {
             ("name", .string(secret.name)), content)
     }
 
-    private static let redacted: JSONValue = ["inline_bytes": .string(base64("[redacted]".utf8))]
+    private static let redacted: JSONValue = [
+        "inline_bytes": .string(Base64.encode("[redacted]".utf8))
+    ]
 
     static func certificate(_ material: CertificateMaterial) -> JSONValue {
         .message(
@@ -183,37 +185,13 @@ enum ConfigJSON {
     private static func source(_ source: DataSource) -> JSONValue {
         switch source {
         case .file(let path): ["filename": .string(path)]
-        case .inline(let bytes): ["inline_bytes": .string(base64(bytes))]
+        case .inline(let bytes): ["inline_bytes": .string(Base64.encode(bytes))]
         }
     }
 
     private static func secretSource(_ source: DataSource) -> JSONValue {
         if case .file(let path) = source { return ["filename": .string(path)] }
         return redacted
-    }
-
-    static func base64(_ bytes: some Sequence<UInt8>) -> String {
-        let digits = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
-        var text: [UInt8] = []
-        var bits: UInt32 = 0
-        var count = 0
-        for byte in bytes {
-            bits = bits << 8 | UInt32(byte)
-            count += 1
-            if count == 3 {
-                for shift in [18, 12, 6, 0] { text.append(digits[Int(bits >> UInt32(shift)) & 63]) }
-                bits = 0
-                count = 0
-            }
-        }
-        if count > 0 {
-            bits <<= UInt32(8 * (3 - count))
-            for shift in [18, 12, 6, 0].prefix(count + 1) {
-                text.append(digits[Int(bits >> UInt32(shift)) & 63])
-            }
-            while text.count % 4 != 0 { text.append(61) }
-        }
-        return String(decoding: text, as: UTF8.self)
     }
 
     /// `CommonTlsContext`.

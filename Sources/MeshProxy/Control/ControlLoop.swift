@@ -263,8 +263,10 @@ final class ControlLoop {
             publish(
                 health.failed(
                     cluster: cluster, address, gateway: nil, failure, now: loop.now))
-        case .recovered(let cluster, let address):
-            publish(health.succeeded(cluster: cluster, address, gateway: nil))
+        case .recovered(let cluster, let address, let path):
+            publish(health.succeeded(cluster: cluster, address, gateway: path))
+        case .answered(let path):
+            publish(health.answered(path: path))
         }
     }
 
@@ -346,8 +348,9 @@ final class ControlLoop {
         for cluster in snapshot.clusters {
             names.insert(cluster.name)
             for locality in cluster.endpoints.localities {
-                for case .address(let address) in locality.endpoints.map(\.target) {
-                    addresses.insert(address)
+                for endpoint in locality.endpoints {
+                    if let address = endpoint.address { addresses.insert(address) }
+                    addresses.formUnion(endpoint.additionalAddresses)
                 }
             }
         }

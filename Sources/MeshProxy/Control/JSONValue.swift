@@ -11,7 +11,9 @@ enum JSONValue: Sendable {
 
     /// An object without the fields that say nothing: null, "" and [] are left out, as protobuf's
     /// JSON leaves defaults out. One that has no other fields is null; to say {} write [:].
-    static func message(_ fields: (String, JSONValue)...) -> JSONValue {
+    static func message(_ fields: (String, JSONValue)...) -> JSONValue { message(fields) }
+
+    static func message(_ fields: [(String, JSONValue)]) -> JSONValue {
         let said = fields.filter { !$0.1.isEmpty }.map { (key: $0.0, value: $0.1) }
         return said.isEmpty ? .null : .object(said)
     }

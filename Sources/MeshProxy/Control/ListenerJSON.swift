@@ -145,6 +145,7 @@ extension ConfigJSON {
                     manager.filters.map { filter in
                         switch filter {
                         case .router: router
+                        case .statefulSession(let setting): sessionFilter(setting)
                         }
                     })
             ),
@@ -191,7 +192,9 @@ extension ConfigJSON {
     }
 
     static func weighted(_ cluster: WeightedCluster) -> JSONValue {
-        ["name": .string(cluster.name), "weight": .number(Int64(cluster.weight))]
+        .message(
+            ("name", .string(cluster.name)), ("weight", .number(Int64(cluster.weight))),
+            perFilter(cluster.session))
     }
 
     private static func accessLog(_ config: AccessLogConfig) -> JSONValue {

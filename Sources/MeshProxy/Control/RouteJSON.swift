@@ -12,7 +12,8 @@ extension ConfigJSON {
             removals("request_headers_to_remove", configuration.requestHeaders),
             additions("response_headers_to_add", configuration.responseHeaders),
             removals("response_headers_to_remove", configuration.responseHeaders),
-            ("ignore_port_in_host_matching", flag(configuration.ignorePortInHostMatching)))
+            ("ignore_port_in_host_matching", flag(configuration.ignorePortInHostMatching)),
+            perFilter(configuration.session))
     }
 
     private static func virtualHost(_ host: VirtualHost) -> JSONValue {
@@ -30,7 +31,8 @@ extension ConfigJSON {
             additions("response_headers_to_add", host.responseHeaders),
             removals("response_headers_to_remove", host.responseHeaders),
             ("retry_policy", host.retryPolicy.map(retryPolicy) ?? .null),
-            ("include_request_attempt_count", flag(host.includeAttemptCount)))
+            ("include_request_attempt_count", flag(host.includeAttemptCount)),
+            perFilter(host.session))
     }
 
     private static func route(_ route: Route) -> JSONValue {
@@ -46,7 +48,7 @@ extension ConfigJSON {
                         (
                             "body",
                             response.body.isEmpty
-                                ? .null : ["inline_bytes": .string(base64(response.body))]
+                                ? .null : ["inline_bytes": .string(Base64.encode(response.body))]
                         ))
                 )
             }
@@ -55,7 +57,8 @@ extension ConfigJSON {
             additions("request_headers_to_add", route.requestHeaders),
             removals("request_headers_to_remove", route.requestHeaders),
             additions("response_headers_to_add", route.responseHeaders),
-            removals("response_headers_to_remove", route.responseHeaders))
+            removals("response_headers_to_remove", route.responseHeaders),
+            perFilter(route.session))
     }
 
     private static func routeMatch(_ match: RouteMatch) -> JSONValue {
@@ -165,24 +168,24 @@ extension ConfigJSON {
                             } ?? .null
                         ))
                 )
-            case .cookie(let cookie):
-                (
-                    "cookie",
-                    .message(
-                        ("name", .string(cookie.name)), ("ttl", optional(cookie.life)),
-                        ("path", .string(cookie.path)),
-                        (
-                            "attributes",
-                            .array(
-                                cookie.attributes.map {
-                                    ["name": .string($0.name), "value": .string($0.value)]
-                                })
-                        ))
-                )
+            case .cookie(let cookie): ("cookie", self.cookie(cookie))
             case .sourceIP: ("connection_properties", ["source_ip": true])
             case .queryParameter(let name): ("query_parameter", ["name": .string(name)])
             }
         return .message(source, ("terminal", flag(policy.terminal)))
+    }
+
+    static func cookie(_ cookie: HashPolicy.Cookie) -> JSONValue {
+        .message(
+            ("name", .string(cookie.name)), ("ttl", optional(cookie.life)),
+            ("path", .string(cookie.path)),
+            (
+                "attributes",
+                .array(
+                    cookie.attributes.map {
+                        ["name": .string($0.name), "value": .string($0.value)]
+                    })
+            ))
     }
 
     private static func redirectAction(_ action: RedirectAction) -> JSONValue {

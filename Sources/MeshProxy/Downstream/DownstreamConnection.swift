@@ -231,20 +231,11 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
     }
 
     private func makeCodec(http2: Bool) {
-        let config = manager.config
-        var limits = HTTPLimits()
-        limits.maxHeaderBytes = config.maxRequestHeadersBytes
-        limits.maxHeaderCount = config.maxRequestHeaders
-        limits.maxConcurrentStreams = config.maxConcurrentStreams
-        limits.streamWindow = config.initialStreamWindow
-        limits.connectionWindow = config.initialConnectionWindow
-        let scheme: StaticString = tls == nil ? "http" : "https"
-        let workspace = worker.clusters.headWorkspace
+        let context = manager.codecContext(isTLS: tls != nil, worker.clusters.headWorkspace)
         codec =
             http2
-            ? HTTP2Connection(role: .server, limits: limits, workspace: workspace)
-            : HTTP1Connection(
-                role: .server, limits: limits, scheme: scheme, workspace: workspace)
+            ? HTTP2Connection(role: .server, context: context)
+            : HTTP1Connection(role: .server, context: context)
         if isDraining, http2 { codec?.shutDown() }
         markDirty()
     }

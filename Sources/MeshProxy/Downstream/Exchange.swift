@@ -16,8 +16,9 @@ import Observability
 /// it and had room; what is owed is remembered. So a slow reader shuts the window of a fast
 /// writer, whatever the protocols.
 ///
-/// **Time.** An exchange is used again for later requests, and its timers with it: a deadline
-/// that moves forward costs one store.
+/// **Time.** What it waits for is in `times`, and one timer stands at the earliest of it. An exchange
+/// is used again for later requests, and its timer with it: a deadline that moves forward costs one
+/// store.
 final class Exchange: UpstreamCaller {
     let worker: Worker
     var downstream: DownstreamConnection?
@@ -37,7 +38,7 @@ final class Exchange: UpstreamCaller {
     var choice: ClusterChoice?
     private var forward: CompiledForward?
     var cluster: UpstreamCluster?
-    private var picked: Pick?
+    private(set) var picked: Pick?
     var host: Host? { picked?.host }
     private var pool: UpstreamPool?
     private var upstream: UpstreamConnection?
@@ -48,13 +49,12 @@ final class Exchange: UpstreamCaller {
     private var retry: RetryState?
     /// What it holds of its cluster's limits.
     var places = ExchangePlaces()
-    /// When the whole exchange must be over.
-    var mustEnd = Instant.distantFuture
     private(set) var attempted: [Host] = []
     /// What the hash policies came to, for clusters that ask.
     private var hashKey: UInt64?
     /// Cookies made up for it, which the client is to keep.
     private var setCookies: [String] = []
+    var session: RequestSession?
 
     var responseHasBegun = false
     var responseIsComplete = false
@@ -65,14 +65,8 @@ final class Exchange: UpstreamCaller {
     var log = AccessLogRecord()
     var began = Instant.zero
     var attemptBegan = Instant.zero
-    private var deadline: LoopTimer?
-    private(set) var attemptTimer: LoopTimer?
-    private var idleTimer: LoopTimer?
-    /// Runs while an attempt is under way, where its policy bounds its silence.
-    private var tryIdleTimer: LoopTimer?
-    private var tryIdleLimit = Duration.zero
-    /// How long neither side may be silent; zero is for ever.
-    private var idleLimit = Duration.zero
+    private(set) var times = ExchangeTimes()
+    private var timer: LoopTimer?
 
     /// Bytes of a request body that are kept for another attempt.
     private static let replayLimit = 64 * 1024
@@ -96,8 +90,8 @@ final class Exchange: UpstreamCaller {
         began = worker.loop.now
         let manager = downstream.manager
         manager.metrics.requestBegan()
-        idleLimit = manager.config.streamIdleTimeout
-        touchIdle()
+        times.touch(at: began)
+        boundIdle(manager.config.streamIdleTimeout)
 
         RequestHeaders.prepare(
             &request, config: manager.config, connection: downstream, random: &worker.random)
@@ -116,7 +110,7 @@ final class Exchange: UpstreamCaller {
             self.virtualHost = virtualHost
             if let forward = route.forward {
                 self.forward = forward
-                idleLimit = forward.action.idleTimeout ?? idleLimit
+                if let limit = forward.action.idleTimeout { boundIdle(limit) }
                 forwardTo(route, forward)
                 return
             }
@@ -133,7 +127,7 @@ final class Exchange: UpstreamCaller {
     }
 
     func requestBody(_ bytes: UnsafeBufferPointer<UInt8>, endStream: Bool) {
-        touchIdle()
+        touch()
         log.bytesReceived += bytes.count
         requestIsComplete = endStream
         guard !isFinished, !responseIsComplete else {
@@ -202,6 +196,7 @@ final class Exchange: UpstreamCaller {
                 for: request, remote: downstream?.remoteAddress,
                 local: downstream?.localAddress, setCookies: &setCookies)
         }
+        if let sessions = downstream?.manager.sessions { joinSession(route, fallback: sessions) }
         route.rewritePath(of: &request)
         if request.containsAny(of: RetryPlan.internalOnly) { takeWishes() }
         if requestIsComplete { requestEnded() }
@@ -222,9 +217,10 @@ final class Exchange: UpstreamCaller {
         guard let cluster, !isFinished else { return }
         attemptBegan = worker.loop.now
         log.attemptCount += 1
+        let override = session?.override(isRetry: !attempted.isEmpty)
         let choice =
-            attempted.isEmpty
-            ? cluster.pick(attempted: attempted, key: hashKey)
+            attempted.isEmpty || override != nil
+            ? cluster.pick(attempted: attempted, key: hashKey, override: override)
             : cluster.pickAgain(attempted: attempted, key: hashKey, policy: forward?.retryPolicy)
         switch choice {
         case .none(let reason):
@@ -247,7 +243,7 @@ final class Exchange: UpstreamCaller {
         let pool = cluster.pool(
             to: host, downstreamIsHTTP2: downstream?.isHTTP2 ?? false, priority: places.priority)
         self.pool = pool
-        if requestIsComplete { startAttemptTimer() }
+        if requestIsComplete { boundAttempt() }
         take(pool.lease(for: self, takePendingPlace()))
     }
 
@@ -281,7 +277,10 @@ final class Exchange: UpstreamCaller {
         upstream = connection
         upstreamID = stream
         pool = nil
-        if let limit = forward?.perTryIdleTimeout, limit > .zero { startTryIdle(limit) }
+        if let limit = forward?.perTryIdleTimeout, limit > .zero {
+            times.boundTry(limit, from: worker.loop.now)
+            setTimer()
+        }
         if downstream?.manager.wantsLog == true {
             log.upstreamLocalAddress = connection.localAddress
         }
@@ -297,6 +296,9 @@ final class Exchange: UpstreamCaller {
             replay = ByteBuffer()
         }
     }
+
+    // Later attempts might be the last.
+    var prefersToMove: Bool { attempted.isEmpty }
 
     func leaseFailed(_ failure: UpstreamFailure) {
         pool = nil
@@ -321,8 +323,7 @@ final class Exchange: UpstreamCaller {
     /// An attempt ended before its response: another endpoint, or a reply of our own.
     private func failed(_ event: UpstreamFailure, _ progress: RetryState.Progress) {
         let failure = event.transport
-        attemptTimer?.stop()
-        stopTryIdle()
+        times.endAttempt()
         noteAttempt(failure.kind.word)
         if let host { attempted.append(host) }
         releaseHost(event.outcome(wasConnected: progress != .unsent))
@@ -346,7 +347,7 @@ final class Exchange: UpstreamCaller {
 
     private var retryState: RetryState {
         retry
-            ?? RetryState(plan: asked ?? RetryPlan(forward), head: request, deadline: mustEnd)
+            ?? RetryState(plan: asked ?? RetryPlan(forward), head: request, deadline: times.end)
     }
 
     /// - Returns: whether another attempt has been arranged.
@@ -380,7 +381,7 @@ final class Exchange: UpstreamCaller {
             if time <= worker.loop.now {
                 attempt()
             } else {
-                startAttemptTimer(at: time, .retry)
+                wait(for: .retry, until: time)
             }
             return true
         }
@@ -389,13 +390,13 @@ final class Exchange: UpstreamCaller {
     // MARK: The response
 
     func responseInterim(_ head: MessageHead) {
-        touchIdle()
+        touch()
         // 101 would change the protocol, which neither side has asked for.
         if head.status != 101 { downstream?.send(head, on: id, endStream: false) }
     }
 
     func responseHead(_ head: consuming MessageHead, endStream: Bool) {
-        touchIdle()
+        touch()
         guard let downstream, let cluster else { return }
         cluster.metrics.responded(head.status, took: worker.loop.now - attemptBegan)
         if cluster.detectsOutliers, let host {
@@ -410,7 +411,7 @@ final class Exchange: UpstreamCaller {
         noteAttempt(nil)
         responseHasBegun = true
         // Envoy's rule, too: what the client has begun to see is bound by the deadline alone.
-        attemptTimer?.stop()
+        times.stopWaiting()
         replay.removeAll()
         replay.shrink()
         canReplay = false
@@ -419,6 +420,7 @@ final class Exchange: UpstreamCaller {
             date: worker.date)
         applyResponseChanges(&head)
         for cookie in setCookies { head.append("set-cookie", cookie) }
+        if let session { nameEndpoint(session, in: &head) }
         log.status = head.status
         if downstream.manager.wantsLog { log.response = head }
         responseIsComplete = endStream
@@ -456,7 +458,7 @@ final class Exchange: UpstreamCaller {
     }
 
     func responseBody(_ bytes: UnsafeBufferPointer<UInt8>, endStream: Bool) {
-        touchIdle()
+        touch()
         guard let downstream else { return }
         log.bytesSent += bytes.count
         responseIsComplete = endStream
@@ -503,10 +505,7 @@ final class Exchange: UpstreamCaller {
         if let drill = cluster?.drill {
             drill.requestEnded(log, began: began, wasHeld: isHeld)
         }
-        deadline?.stop()
-        attemptTimer?.stop()
-        idleTimer?.stop()
-        stopTryIdle()
+        timer?.stop()
         if let upstream, !responseIsComplete { upstream.reset(upstreamID, .cancel) }
         pool?.stopWaiting(self)
         releaseHost(.neutral)
@@ -534,7 +533,7 @@ final class Exchange: UpstreamCaller {
         forward = nil
         asked = nil
         retry = nil
-        mustEnd = .distantFuture
+        times = ExchangeTimes()
         request = MessageHead()
         requestTrailers = nil
         replay.removeAll()
@@ -545,6 +544,7 @@ final class Exchange: UpstreamCaller {
         attempted.removeAll(keepingCapacity: true)
         hashKey = nil
         if !setCookies.isEmpty { setCookies = [] }
+        session = nil
         responseHasBegun = false
         responseIsComplete = false
         log = AccessLogRecord()
@@ -572,14 +572,6 @@ final class Exchange: UpstreamCaller {
 
     // MARK: Time
 
-    enum AttemptTimer {
-        case perTry, retry
-        /// A drill's.
-        case silence, delay
-    }
-
-    private(set) var attemptTimerMeans = AttemptTimer.perTry
-
     /// From the end of the request to the end of the response; zero is for ever.
     var timeLimit: Duration {
         guard let forward else { return .zero }
@@ -599,32 +591,57 @@ final class Exchange: UpstreamCaller {
     private func requestEnded() {
         let timeout = timeLimit
         if isFinished { return }
-        if upstream != nil || pool != nil { startAttemptTimer() }
+        if upstream != nil || pool != nil { boundAttempt() }
         guard timeout > .zero else { return }
-        if deadline == nil {
-            deadline = LoopTimer(worker.loop.timers) { [unowned self] in deadlinePassed() }
-        }
-        let time = worker.loop.now + timeout
-        mustEnd = time
-        retry?.deadline = time
-        deadline?.start(at: time)
+        times.end = worker.loop.now + timeout
+        retry?.deadline = times.end
+        setTimer()
     }
 
-    private func startAttemptTimer() {
+    private func boundAttempt() {
         guard let limit = perTryTimeout, !responseHasBegun else { return }
-        startAttemptTimer(at: worker.loop.now + limit, .perTry)
+        wait(for: .perTry, until: worker.loop.now + limit)
     }
 
-    func startAttemptTimer(at time: Instant, _ meaning: AttemptTimer) {
-        if attemptTimer == nil {
-            attemptTimer = LoopTimer(worker.loop.timers) { [unowned self] in attemptTimerFired() }
+    func wait(for event: ExchangeTimes.Wait, until time: Instant) {
+        times.wait(for: event, until: time)
+        setTimer()
+    }
+
+    private func boundIdle(_ limit: Duration) {
+        times.idleLimit = limit
+        if limit > .zero { setTimer() }
+    }
+
+    /// Either side gave a sign of life. No timer moves: it looks again when its time comes.
+    private func touch() {
+        times.touch(at: worker.loop.now)
+    }
+
+    private func setTimer() {
+        let time = times.next
+        if time == .distantFuture { return }
+        if timer == nil {
+            timer = LoopTimer(worker.loop.timers) { [unowned self] in timerFired() }
         }
-        attemptTimerMeans = meaning
-        attemptTimer?.start(at: time)
+        timer?.start(at: time)
     }
 
-    private func attemptTimerFired() {
-        switch attemptTimerMeans {
+    private func timerFired() {
+        let due = times.takeDue(at: worker.loop.now)
+        let life = life
+        switch due {
+        case nil: break
+        case .end: deadlinePassed()
+        case .idle: idled()
+        case .tryIdle: if responseHasBegun { idled() } else { tryTimedOut("try-idle") }
+        case .wait(let wait): waited(for: wait)
+        }
+        if !isFinished, self.life == life { setTimer() }
+    }
+
+    private func waited(for wait: ExchangeTimes.Wait) {
+        switch wait {
         case .retry:
             attempt()
         case .perTry: tryTimedOut("try-timeout")
@@ -662,39 +679,11 @@ final class Exchange: UpstreamCaller {
     }
 
     private func dropAttempt() {
-        attemptTimer?.stop()
-        stopTryIdle()
+        times.endAttempt()
         upstream?.reset(upstreamID, .cancel)
         upstream = nil
         pool?.stopWaiting(self)
         pool = nil
-    }
-
-    private func touchIdle() {
-        if tryIdleLimit > .zero { startTryIdle(tryIdleLimit) }
-        guard downstream != nil, idleLimit > .zero else { return }
-        if idleTimer == nil {
-            idleTimer = LoopTimer(worker.loop.timers) { [unowned self] in idled() }
-        }
-        idleTimer?.start(at: worker.loop.now + idleLimit)
-    }
-
-    private func startTryIdle(_ limit: Duration) {
-        tryIdleLimit = limit
-        if tryIdleTimer == nil {
-            tryIdleTimer = LoopTimer(worker.loop.timers) { [unowned self] in tryIdled() }
-        }
-        tryIdleTimer?.start(at: worker.loop.now + limit)
-    }
-
-    private func stopTryIdle() {
-        tryIdleLimit = .zero
-        tryIdleTimer?.stop()
-    }
-
-    private func tryIdled() {
-        tryIdleLimit = .zero
-        if responseHasBegun { idled() } else { tryTimedOut("try-idle") }
     }
 
     private func idled() {

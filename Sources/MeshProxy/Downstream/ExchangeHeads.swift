@@ -20,7 +20,7 @@ extension Exchange {
         let limit = timeLimit
         TimeLeft.write(
             to: &head,
-            whole: limit == .zero ? nil : mustEnd == .distantFuture ? limit : mustEnd - now,
+            whole: limit == .zero ? nil : times.end == .distantFuture ? limit : times.end - now,
             perTry: perTryTimeout, elapsed: now - began,
             writesExpected: downstream?.manager.config.suppressEnvoyHeaders == false)
     }
@@ -54,11 +54,12 @@ extension Exchange {
     }
 
     func noteAttempt(_ failure: String?) {
-        guard let host, downstream?.manager.wantsLog == true else { return }
+        guard let picked, downstream?.manager.wantsLog == true else { return }
+        let host = picked.host
         log.attempts.append(
             .init(
-                locality: host.locality.region, address: host.address, reason: failure,
-                took: worker.loop.now - attemptBegan))
+                locality: host.locality.region, address: host.address, decision: picked.decision,
+                reason: failure, took: worker.loop.now - attemptBegan))
     }
 }
 

@@ -1,4 +1,5 @@
 import EventLoop
+import HTTPCodec
 import MeshBase
 import MeshConfig
 import Observability
@@ -14,6 +15,10 @@ final class HTTPManager {
     private var connections: [ObjectIdentifier: DownstreamConnection] = [:]
     private(set) var isDraining = false
     let serverName: HeaderText
+    /// `nil` without a filter for sessions.
+    let sessions: SessionSetting?
+    private var plainContext: HTTPCodecContext?
+    private var tlsContext: HTTPCodecContext?
 
     init(
         config: HTTPConnectionManager, slot: RouteSlot, logs: [AccessLogWriter],
@@ -24,6 +29,10 @@ final class HTTPManager {
         self.logs = logs
         self.metrics = metrics
         self.listener = listener
+        sessions =
+            config.filters.lazy.compactMap {
+                if case .statefulSession(let setting) = $0 { setting } else { nil }
+            }.first
         serverName = HeaderText(config.serverName.isEmpty ? "meshproxy" : config.serverName)
     }
 
@@ -37,6 +46,21 @@ final class HTTPManager {
     var wantsLog: Bool { !logs.isEmpty }
     var connectionCount: Int { connections.count }
     var openExchanges: Int { connections.values.reduce(0) { $0 + $1.openExchanges } }
+
+    /// What the codecs of its connections share.
+    func codecContext(isTLS: Bool, _ workspace: HeadWorkspace) -> HTTPCodecContext {
+        if let made = isTLS ? tlsContext : plainContext { return made }
+        var limits = HTTPLimits()
+        limits.maxHeaderBytes = config.maxRequestHeadersBytes
+        limits.maxHeaderCount = config.maxRequestHeaders
+        limits.maxConcurrentStreams = config.maxConcurrentStreams
+        limits.streamWindow = config.initialStreamWindow
+        limits.connectionWindow = config.initialConnectionWindow
+        let context = HTTPCodecContext(
+            limits: limits, scheme: isTLS ? "https" : "http", workspace: workspace)
+        if isTLS { tlsContext = context } else { plainContext = context }
+        return context
+    }
 
     func opened(_ connection: DownstreamConnection) {
         connections[ObjectIdentifier(connection)] = connection

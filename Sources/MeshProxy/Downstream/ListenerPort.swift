@@ -36,6 +36,7 @@ final class ListenerPort: StreamAcceptor {
         var options = ListenOptions()
         options.reusePort = worker.sharesPorts
         options.transparent = config.transparent
+        options.originalDestination = config.usesOriginalDestination
         do {
             for address in [config.address] + config.additionalAddresses {
                 sockets.append(try worker.loop.listen(address, options: options, acceptor: self))
@@ -69,6 +70,7 @@ final class ListenerPort: StreamAcceptor {
         former.removeAll { $0.connectionCount == 0 }
         if config.address != old.address || config.additionalAddresses != old.additionalAddresses
             || config.bindToPort != old.bindToPort
+            || config.usesOriginalDestination != old.usesOriginalDestination
         {
             stopListening()
             try open()

@@ -106,9 +106,9 @@ final class TCPRelay {
                     session: cluster.makeSession(context, for: host),
                     clusters: worker.clusters, handler: end)
                 upstream = stream
-                stream.connect(host.address, options: options)
+                stream.connect(host.path.address, options: options)
             } else {
-                upstream = worker.loop.connect(host.address, options: options, handler: end)
+                upstream = worker.loop.connect(host.path.address, options: options, handler: end)
             }
         } catch {
             worker.log.warning(
@@ -146,7 +146,7 @@ final class TCPRelay {
             cluster?.observed(picked.host, .connected)
         }
         noteAttempt(nil)
-        log.upstreamLocalAddress = upstream.localAddress
+        if manager.wantsLog { log.upstreamLocalAddress = upstream.localAddress }
         firstBytes.withBytes { upstream.write($0.span) }
         firstBytes = ByteBuffer()
         downstream.resumeReading(.notReady)
@@ -168,9 +168,12 @@ final class TCPRelay {
     }
 
     fileprivate func receivedEnd(fromDownstream: Bool) {
-        (fromDownstream ? upstream : downstream)?.finish()
         if fromDownstream { downstreamHasEnded = true } else { upstreamHasEnded = true }
-        if downstreamHasEnded, upstreamHasEnded { end() }
+        if downstreamHasEnded, upstreamHasEnded {
+            end()
+        } else {
+            (fromDownstream ? upstream : downstream)?.finish()
+        }
     }
 
     fileprivate func drained(isDownstream: Bool) {

@@ -19,13 +19,10 @@ extension Exchange {
     }
 
     /// An attempt waits for the end of what a drill does to it.
-    var isHeld: Bool {
-        (attemptTimerMeans == .silence || attemptTimerMeans == .delay)
-            && attemptTimer?.isRunning == true
-    }
+    var isHeld: Bool { times.waitsFor(.silence) || times.waitsFor(.delay) }
 
-    private func hold(until end: Instant, _ meaning: AttemptTimer) {
+    private func hold(until end: Instant, _ meaning: ExchangeTimes.Wait) {
         let limit = perTryTimeout.map { worker.loop.now + $0 } ?? .distantFuture
-        startAttemptTimer(at: min(end, limit), limit <= end ? .perTry : meaning)
+        wait(for: limit <= end ? .perTry : meaning, until: min(end, limit))
     }
 }

@@ -39,20 +39,36 @@ public struct MeshSimulator {
         }
     }
 
+    /// The proxy's own cluster as the bootstrap has it: the timeline's faults are not its.
+    private var localCluster: LocalCluster? {
+        let settings = bootstrap.settings
+        let name = settings.localCluster
+        guard let cluster = bootstrap.staticResources.clusters.first(where: { $0.name == name })
+        else { return nil }
+        let members = Balancer(
+            configuration: cluster.loadBalancing, paths: PathHealth(), random: random)
+        _ = members.update(endpoints: cluster.endpoints.resolved())
+        return LocalCluster(members: members.hosts, own: settings.locality)
+    }
+
     public func run() -> SimulationReport {
         var random = random
         let paths = PathHealth(
             baseHold: bootstrap.settings.baseHold, maxHold: bootstrap.settings.maxHold)
         let given = Dictionary(timeline.traffic.map { ($0.service, $0) }) { $1 }
         var services: [SimulatedService] = []
+        let localCluster = localCluster
         for cluster in bootstrap.staticResources.clusters where cluster.endpoints.count > 0 {
             let traffic =
                 given[cluster.name]
                 ?? FaultTimeline.Traffic(service: cluster.name, perSecond: 100, bytes: 10_000)
             if !given.isEmpty, given[cluster.name] == nil { continue }
+            // Nobody asks us, unless the timeline says so.
+            if given.isEmpty, cluster.name == bootstrap.settings.localCluster { continue }
             services.append(
                 SimulatedService(
-                    cluster, traffic, bootstrap, timeline, paths: paths, random: random.split()))
+                    cluster, traffic, bootstrap, timeline, paths: paths,
+                    localCluster: localCluster, random: random.split()))
         }
         var queue = SimulationQueue()
         for (index, service) in services.enumerated() {

@@ -23,7 +23,8 @@ final class SimulatedService {
 
     init(
         _ cluster: Cluster, _ traffic: FaultTimeline.Traffic, _ bootstrap: Bootstrap,
-        _ timeline: FaultTimeline, paths: PathHealth, random: SeededRandom
+        _ timeline: FaultTimeline, paths: PathHealth, localCluster: LocalCluster?,
+        random: SeededRandom
     ) {
         var random = random
         self.cluster = cluster
@@ -37,6 +38,7 @@ final class SimulatedService {
         balancer = Balancer(
             configuration: cluster.loadBalancing, paths: paths, settings: bootstrap.settings,
             random: random.split())
+        balancer.setLocalCluster(localCluster)
         self.random = random
         budget = RetryBudget(cluster.circuitBreakers)
         var marks: Set<Instant> = [.zero, .zero + timeline.length]
@@ -207,20 +209,12 @@ final class SimulatedService {
     }
 
     private func adoptEndpoints() {
-        var resolved: [ResolvedEndpoint] = []
-        for locality in cluster.endpoints.localities {
-            for endpoint in locality.endpoints {
-                guard case .address(let address) = endpoint.target else { continue }
-                let isGone = timeline.entries.contains { entry in
-                    entry.fault == .empty && entry.from <= now && now < entry.until
-                        && entry.scope.matches(
-                            service: cluster.name, endpoint, at: address, in: locality.locality)
-                }
-                if isGone { continue }
-                resolved.append(
-                    ResolvedEndpoint(
-                        endpoint: endpoint, address: address, priority: locality.priority,
-                        locality: locality.locality, localityWeight: locality.weight))
+        let resolved = cluster.endpoints.resolved().filter { resolved in
+            !timeline.entries.contains { entry in
+                entry.fault == .empty && entry.from <= now && now < entry.until
+                    && entry.scope.matches(
+                        service: cluster.name, resolved.endpoint, at: resolved.address,
+                        in: resolved.locality)
             }
         }
         _ = balancer.update(

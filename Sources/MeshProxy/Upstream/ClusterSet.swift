@@ -42,6 +42,8 @@ final class ClusterSet {
     /// Where news of priorities that go and come back goes.
     var failback: (_ cluster: String, FailbackRamp.Change) -> Void = { _, _ in }
     private(set) var evacuations: [Evacuation] = []
+    /// The members of the cluster that we are one of; `nil` when it is not known.
+    private(set) var localCluster: LocalCluster?
     /// The one that runs, or ran last.
     private(set) var drill: Drill?
     /// Where the news of it goes.
@@ -97,6 +99,7 @@ final class ClusterSet {
             old.update(config)
             if trustChanged { old.forgetTLS() }
         }
+        followLocalCluster()
         if verdicts.isEmpty { return }
         for name in verdicts.keys {
             // An address that comes back later is as good as new.
@@ -104,6 +107,17 @@ final class ClusterSet {
             verdicts[name] = verdicts[name]?.filter { present.contains($0.key) }
             if verdicts[name]?.isEmpty == true { verdicts[name] = nil }
         }
+    }
+
+    /// Tells all clusters where members of our own are now.
+    private func followLocalCluster() {
+        if settings.localCluster.isEmpty { return }
+        let members = self[settings.localCluster].map {
+            LocalCluster(members: $0.hosts, own: settings.locality)
+        }
+        if members == localCluster { return }
+        localCluster = members
+        for cluster in clusters.values { cluster.adopt(members) }
     }
 
     private func make(_ config: Cluster) -> UpstreamCluster {
@@ -134,7 +148,7 @@ final class ClusterSet {
             switch change {
             case .path(let address, let usable):
                 paths.setVerdict(address, usable: usable)
-                if !usable { for pool in pools[address] ?? [] { pool.pathDied() } }
+                if !usable { for pool in pools[address] ?? [] { pool.pathDied(address) } }
             case .endpoint(let cluster, let address, let verdict):
                 byCluster[cluster, default: []].append((address, verdict))
             }
@@ -149,15 +163,18 @@ final class ClusterSet {
                 }
             }
         }
+        if byCluster[settings.localCluster] != nil { followLocalCluster() }
     }
 
     func firstConnectionBegan(_ pool: UpstreamPool) {
-        pools[pool.host.address, default: []].append(pool)
+        for address in pool.addresses { pools[address, default: []].append(pool) }
     }
 
     func lastConnectionEnded(_ pool: UpstreamPool) {
-        pools[pool.host.address]?.removeAll { $0 === pool }
-        if pools[pool.host.address]?.isEmpty == true { pools[pool.host.address] = nil }
+        for address in pool.addresses {
+            pools[address]?.removeAll { $0 === pool }
+            if pools[address]?.isEmpty == true { pools[address] = nil }
+        }
     }
 
     func adopt(_ evacuations: [Evacuation]) {

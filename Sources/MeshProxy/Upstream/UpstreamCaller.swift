@@ -7,6 +7,8 @@ import MeshBase
 protocol UpstreamCaller: AnyObject {
     /// A connection is there; the caller sends its request on it now.
     func leased(_ connection: UpstreamConnection)
+    /// While it waits: it would rather have another endpoint's connection than wait any longer.
+    var prefersToMove: Bool { get }
     /// No connection could be had; nothing was sent.
     func leaseFailed(_ failure: UpstreamFailure)
 
@@ -18,6 +20,10 @@ protocol UpstreamCaller: AnyObject {
     func upstreamReset(_ failure: UpstreamFailure)
     /// More of the request body is welcome.
     func upstreamDrained()
+}
+
+extension UpstreamCaller {
+    var prefersToMove: Bool { false }
 }
 
 /// Why an upstream exchange ended without its response.

@@ -17,6 +17,7 @@ final class UpstreamCluster {
     /// One for each transport that the cluster has, made when it is first needed.
     private var tls: [Int: TLSContext] = [:]
     private let sessions = TLSSessionCache()
+    private var sharedContext: HTTPCodecContext?
     /// Almost always `nil`; every attempt and every end of a request looks.
     private(set) var drill: ClusterDrill?
     private(set) var bestPriority = 0
@@ -59,6 +60,7 @@ final class UpstreamCluster {
             configuration: config.loadBalancing, paths: set.paths, settings: set.settings,
             random: set.loop.random.split())
         balancer.failbackChanged = { [unowned self] in failbackChanged($0) }
+        balancer.setLocalCluster(set.localCluster)
         adoptEndpoints()
         if !set.evacuations.isEmpty { adopt(set.evacuations) }
         if let drill = set.drill, drill.ends > set.loop.now { adopt(drill) }
@@ -76,6 +78,7 @@ final class UpstreamCluster {
         }
         let old = self.config
         self.config = config
+        sharedContext = nil
         limits.adopt(config)
         if config.outlierDetection != old.outlierDetection {
             for host in balancer.hosts { host.tally = nil }
@@ -91,6 +94,18 @@ final class UpstreamCluster {
             for host in balancer.hosts { host.attachment = nil }
         }
         adoptEndpoints()
+    }
+
+    /// What the codecs of its connections share.
+    var codecContext: HTTPCodecContext {
+        if let sharedContext { return sharedContext }
+        var limits = HTTPLimits()
+        limits.maxConcurrentStreams = config.maxConcurrentStreams
+        limits.streamWindow = config.initialStreamWindow
+        limits.connectionWindow = config.initialConnectionWindow
+        let context = HTTPCodecContext(limits: limits, workspace: set.headWorkspace)
+        sharedContext = context
+        return context
     }
 
     /// Trust has changed: connections from now on are made under the new one.
@@ -121,6 +136,16 @@ final class UpstreamCluster {
         balancer.setEvacuations(evacuations, service: name)
     }
 
+    func adopt(_ localCluster: LocalCluster?) {
+        balancer.setLocalCluster(localCluster)
+    }
+
+    /// What zone-aware routing does here, in words; `nil` where it has no say.
+    var zoneWords: String? {
+        self.set.settings.localCluster.isEmpty
+            ? nil : balancer.zoneWords(now: self.set.loop.now)
+    }
+
     private func failbackChanged(_ change: FailbackRamp.Change) {
         set.failback(name, change)
         drill?.followed(change)
@@ -136,22 +161,12 @@ final class UpstreamCluster {
 
     private func adoptEndpoints() {
         hashKey = try? HashKeyRule(config.loadBalancing.hashPolicy)
-        var resolved: [ResolvedEndpoint] = []
-        resolved.reserveCapacity(config.endpoints.count)
-        for locality in config.endpoints.localities {
-            for endpoint in locality.endpoints {
-                guard case .address(let address) = endpoint.target else { continue }
-                resolved.append(
-                    ResolvedEndpoint(
-                        endpoint: endpoint, address: address, priority: locality.priority,
-                        locality: locality.locality, localityWeight: locality.weight))
-            }
-        }
         let best = config.endpoints.localities.min { $0.priority < $1.priority }
         nearRegion = best?.locality.region
         bestPriority = max(0, best?.priority ?? 0)
         let update = balancer.update(
-            endpoints: resolved, configuration: config.loadBalancing,
+            endpoints: config.endpoints.resolved(config.happyEyeballs),
+            configuration: config.loadBalancing,
             overprovisioningFactor: config.endpoints.overprovisioningFactor,
             now: set.loop.now)
         for host in update.removed {
@@ -250,9 +265,9 @@ final class UpstreamCluster {
     var usesKeys: Bool { balancer.usesKeys }
 
     /// Chooses an endpoint; give it back with `release`.
-    func pick(attempted: [Host], key: UInt64?) -> Choice {
+    func pick(attempted: [Host], key: UInt64?, override: HostOverride? = nil) -> Choice {
         let result = balancer.pick(
-            PickContext(now: set.loop.now, key: key, attempted: attempted))
+            PickContext(now: set.loop.now, key: key, attempted: attempted, override: override))
         switch result {
         case .host(let pick): return .host(pick)
         case .none(let reason):
@@ -273,7 +288,9 @@ final class UpstreamCluster {
         case .responded:
             balancer.release(pick, .answered, now: set.loop.now)
             if !failing.isEmpty, failing.remove(pick.host.address) != nil {
-                set.report(.recovered(cluster: name, address: pick.host.address))
+                set.report(
+                    .recovered(
+                        cluster: name, address: pick.host.address, path: pick.host.path.address))
             }
         case .failed(let failure, let wasConnected):
             balancer.release(pick, .failed(failure), now: set.loop.now)
@@ -376,19 +393,38 @@ final class UpstreamCluster {
 
     func connected(_ host: Host) {}
 
-    func connectionClosed(_ host: Host, failure: TransportFailure?, wasConnected: Bool) {
+    func connectionClosed(
+        _ host: Host, over address: SocketAddress, failure: TransportFailure?, wasConnected: Bool
+    ) {
         metrics.connectionClosed(failure?.kind, wasConnected: wasConnected)
         guard let failure else { return }
         // One event, however many waited for the connection or had a request on it.
-        balancer.suspect(host, failure, now: set.loop.now)
-        reportFailure(host, failure)
+        connectionIsLate(host, over: address, failure)
     }
 
-    /// A connect goes on that has taken too long for requests to wait for it.
-    func connectionIsLate(_ host: Host, _ failure: TransportFailure) {
-        balancer.suspect(host, failure, now: set.loop.now)
-        reportFailure(host, failure)
+    /// A connection goes on, but keeps requests waiting for too long: to connect, or for a PING.
+    func connectionIsLate(
+        _ host: Host, over address: SocketAddress, _ failure: TransportFailure
+    ) {
+        balancer.suspect(host, failure, over: address, now: set.loop.now)
+        reportFailure(host, failure, over: address)
     }
+
+    /// A PING on a connection is answered that was late.
+    func connectionAnswered(over address: SocketAddress) {
+        set.paths.answered(set.paths.path(to: address))
+        set.report(.answered(path: address))
+    }
+
+    /// Of several ways to a host this one was connected first; the others were late.
+    func raceWon(_ host: Host, over address: SocketAddress, late: [SocketAddress]) {
+        balancer.prefer(address, for: host)
+        let failure = TransportFailure(.connectLate, detail: "\(address) was connected sooner")
+        for address in late { reportFailure(host, failure, over: address) }
+    }
+
+    /// Where else requests could go that wait for this one, over another first hop.
+    func alternative(to host: Host) -> Host? { balancer.alternative(to: host, now: set.loop.now) }
 
     /// Whether another endpoint could take what waits for this one.
     func hasAlternative(to host: Host) -> Bool { balancer.hasAlternative(to: host) }
@@ -396,7 +432,9 @@ final class UpstreamCluster {
     /// Whether a retry of what failed at these hosts would go to another zone or region.
     func canLeaveDomain(of failed: [Host]) -> Bool { balancer.canLeaveDomain(of: failed) }
 
-    private func reportFailure(_ host: Host, _ failure: TransportFailure) {
+    private func reportFailure(
+        _ host: Host, _ failure: TransportFailure, over address: SocketAddress? = nil
+    ) {
         failing.insert(host.address)
         // When thousands of requests fail together, a few say what all of them would.
         if set.loop.now - reportWindow > .milliseconds(100) {
@@ -405,7 +443,10 @@ final class UpstreamCluster {
         }
         reportsInWindow += 1
         if reportsInWindow > UpstreamCluster.reportsPerWindow { return }
-        set.report(.failed(cluster: name, address: host.address, failure))
+        let isOfPath = failure.kind.concernsFirstHop
+        set.report(
+            .failed(
+                cluster: name, address: isOfPath ? address ?? host.address : host.address, failure))
     }
 
     func received(_ count: Int) { metrics.received(count) }

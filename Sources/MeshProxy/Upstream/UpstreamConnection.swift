@@ -1,5 +1,6 @@
 import EventLoop
 import HTTPCodec
+import HealthProbe
 import MTLS
 import MeshBase
 import MeshConfig
@@ -7,16 +8,14 @@ import MeshConfig
 /// One connection to one endpoint, and the exchanges that are open on it.
 ///
 /// Its layers are a `ByteStream` (a socket, or TLS over one) and an `HTTPConnection`. Output is
-/// collected and written once at the end of the loop's turn. While exchanges are open and the
-/// peer is silent, an HTTP/2 connection is asked with PING whether anybody is still there, since a
-/// black-holed peer sends no reset.
-///
-/// gRPC servers end connections with more than three PINGs between two of their own frames, unless five
-/// minutes lie between them. So a PING soon is for new requests; after an answer a stream that stays
-/// silent is asked about once more and then rarely, which leaves one for a request that comes later.
+/// collected and written once at the end of the loop's turn. `PingWatch` says when an HTTP/2 peer is
+/// asked whether it is still there; after a PING without an answer the connection takes no more
+/// requests, until one comes or it is dead.
 final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
     private(set) var pool: UpstreamPool?
     let number: Int
+    /// Where it goes: one of its host's.
+    let address: SocketAddress
     private let loop: any IOLoop
     private(set) var stream: (any ByteStream)?
     private(set) var codec: (any HTTPConnection)?
@@ -29,31 +28,32 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
     /// An HTTP/1 exchange was given up: only a reset tells the endpoint that nobody reads on.
     private var isCutShort = false
 
-    /// Guards connecting first, then idleness and liveness.
+    /// Guards connecting first, then idleness and PINGs.
     private var timer: LoopTimer?
     private(set) var lastReceived: Instant
-    private let began: Instant
+    let began: Instant
+    private var isSlow = false
     private var isLate = false
-    /// A PING is under way, and this is when its answer is due.
-    private var pingDeadline: Instant?
-    private var lastPing = Instant.zero
-    /// PINGs since the peer last sent a message that came too soon for a gRPC server's liking.
-    private var hastyPings = 0
-    /// A request was sent after the last PING.
-    private var hasNewRequest = false
+    /// Of several ways to its endpoint, while connecting.
+    var race: ConnectRace?
+    /// HTTP/2's.
+    private var pings: PingWatch?
+    /// While no exchange is open.
+    private var idleEnds = Instant.distantFuture
 
     /// Whether the pool counts it among those that can take a request.
     var isListed = false
 
     /// - Parameter number: counts the pool's connections.
-    init(pool: UpstreamPool, number: Int) {
+    init(pool: UpstreamPool, number: Int, address: SocketAddress) {
         self.pool = pool
         self.number = number
+        self.address = address
         loop = pool.loop
         began = loop.now
         lastReceived = began
         timer = LoopTimer(loop.timers) { [unowned self] in timerFired() }
-        timer?.start(at: began + min(pool.connectPatience, pool.connectTimeout))
+        timer?.start(at: began + min(pool.secondPathDelay, pool.connectTimeout))
         stream = pool.openStream(for: self)
     }
 
@@ -63,7 +63,7 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
 
     /// How many more requests may be begun now.
     var available: Int {
-        guard let codec, !isDraining else { return 0 }
+        guard let codec, !isDraining, pings?.isSuspect != true else { return 0 }
         return codec.streamsAvailable
     }
 
@@ -74,7 +74,11 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
     /// Begins an exchange. - Returns: `nil` if the connection can take none after all.
     func send(_ head: MessageHead, endStream: Bool, for caller: any UpstreamCaller) -> StreamID? {
         guard let codec, let id = codec.sendRequest(head, endStream: endStream) else { return nil }
-        if callers.isEmpty || !hasNewRequest { watchLiveness() }
+        if callers.isEmpty || pings?.awaitsRequest == true {
+            idleEnds = .distantFuture
+            if pings?.requestBegan(now: loop.now) == true { codec.ping() }
+            startTimer()
+        }
         callers.insert(caller, at: id)
         requestCount += 1
         if let limit = pool?.maxRequestsPerConnection, limit > 0, requestCount >= limit {
@@ -117,15 +121,19 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
         if !isHTTP2 { isCutShort = true }
         codec?.reset(id, code)
         markDirty()
-        settle()
+        settle(answered: false)
     }
 
     /// The path was found dead from elsewhere. This connection may be well, so it is asked, and at once.
     func pathDied() {
-        guard let codec, isHTTP2, !callers.isEmpty, let timeout = pool?.pingTimeout else { return }
-        if pingDeadline == nil, hastyPings >= UpstreamConnection.mostHastyPings { return }
-        ping(codec, answerWithin: timeout / 2)
+        if callers.isEmpty || pings == nil { return }
+        if pings?.pathDied(now: loop.now) == true { ping() }
+        if pings?.isSuspect == true { pool?.unlist(self) }
+        startTimer()
     }
+
+    /// Gives up connecting, for another was faster.
+    func loseRace() { close() }
 
     /// Takes no further request and closes when the open ones are done.
     func drain() {
@@ -146,16 +154,17 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
         let protocolName = (stream as? TLSStream)?.negotiatedProtocol
         codec = pool.makeCodec(negotiated: protocolName)
         lastReceived = loop.now
+        if isHTTP2 { pings = pool.makePingWatch() }
         timer?.stop()
         markDirty()
         pool.connected(self)
-        if callers.isEmpty { watchIdleness() }
+        if callers.isEmpty { becameIdle(answered: true) }
     }
 
     func streamReceived(_ bytes: Span<UInt8>) {
         guard let codec else { return }
         lastReceived = loop.now
-        pingDeadline = nil
+        if pings?.received(now: loop.now) == true { pool?.answered(self) }
         pool?.received(bytes.count)
         codec.receive(bytes)
         takeEvents()
@@ -214,13 +223,13 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
             case .head(let id, let head, let end):
                 // The head is the caller's alone, who then changes it in place.
                 event = .pong
-                hastyPings = 0
+                pings?.messageReceived()
                 let caller = ended(id, end)
                 caller?.responseHead(consume head, endStream: end)
             case .interim(let id, let head):
                 callers[id]?.responseInterim(head)
             case .body(let id, let bytes, let end):
-                hastyPings = 0
+                pings?.messageReceived()
                 let caller = ended(id, end)
                 if let caller {
                     caller.responseBody(bytes, endStream: end)
@@ -240,13 +249,14 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
                 isDraining = true
                 pool?.unlist(self)
             case .pong:
-                pingDeadline = nil
+                pings?.pong(now: loop.now)
+                startTimer()
             case .violation(let violation):
                 fail(TransportFailure(.protocolError, detail: violation.reason))
                 return
             }
         }
-        if isNews { settle() }
+        if isNews { settle(answered: true) }
     }
 
     /// The caller of a stream, which is forgotten if its response ends here.
@@ -255,7 +265,8 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
     }
 
     /// Offers itself to the pool again, or closes, after an exchange ended.
-    private func settle() {
+    /// - Parameter answered: by the peer, and not by us.
+    private func settle(answered: Bool) {
         guard let pool, codec != nil else { return }
         if available > 0 {
             pool.list(self)
@@ -263,90 +274,66 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
             close()
             return
         }
-        if callers.isEmpty { watchIdleness() }
+        if callers.isEmpty { becameIdle(answered: answered) }
     }
 
-    private func watchIdleness() {
-        guard let idle = pool?.idleTimeout, idle > .zero else {
-            timer?.stop()
-            return
-        }
-        timer?.start(at: loop.now + idle)
+    private func becameIdle(answered: Bool) {
+        // Once for each time: the answer to a PING does not make it idle anew.
+        guard let idle = pool?.idleTimeout, idleEnds == .distantFuture else { return }
+        pings?.becameIdle(answered: answered)
+        if idle > .zero { idleEnds = loop.now + idle }
+        startTimer()
     }
 
-    private func watchLiveness() {
-        guard let interval = pool?.pingInterval, isHTTP2 else {
-            timer?.stop()
-            return
-        }
-        hasNewRequest = true
-        if !callers.isEmpty, pingDeadline != nil { return }
-        pingDeadline = nil
-        timer?.start(at: loop.now + interval)
+    /// For what comes first: the end of idleness, or a PING.
+    private func startTimer() {
+        let time = min(idleEnds, pings?.nextDeadline ?? .distantFuture)
+        if time < .distantFuture { timer?.start(at: time) } else { timer?.stop() }
+    }
+
+    private func ping() {
+        codec?.ping()
+        markDirty()
     }
 
     private func timerFired() {
         guard let pool else { return }
-        guard let codec else {
+        if codec == nil {
             notConnected(pool)
             return
         }
-        if callers.isEmpty {
+        if idleEnds <= loop.now {
             close()
             return
         }
-        guard let interval = pool.pingInterval, let timeout = pool.pingTimeout else { return }
-        if let pingDeadline {
-            if loop.now >= pingDeadline {
-                fail(TransportFailure(.pingTimeout, detail: "no answer to PING"))
-                return
-            }
-            timer?.start(at: pingDeadline)
+        switch pings?.deadlineReached(at: loop.now) ?? .wait {
+        case .wait: break
+        case .ping: ping()
+        case .suspect(let asksAgain):
+            if asksAgain { ping() }
+            pool.isSilent(self, TransportFailure(.pingLate, detail: "no answer to PING yet"))
+        case .dead:
+            fail(TransportFailure(.pingTimeout, detail: "no answer to PING"))
             return
         }
-        let due = nextPing(interval)
-        if loop.now >= due {
-            ping(codec, answerWithin: timeout)
-        } else {
-            timer?.start(at: due)
-        }
-    }
-
-    private func nextPing(_ interval: Duration) -> Instant {
-        let soon = lastReceived + interval
-        // What is configured is meant as it stands.
-        if pool?.cluster.config.keepAliveInterval != nil { return soon }
-        if hasNewRequest, hastyPings < UpstreamConnection.mostHastyPings { return soon }
-        if hastyPings == 0 { return lastReceived + interval * 5 }
-        return max(soon, lastPing + UpstreamConnection.rarely)
-    }
-
-    private static let mostHastyPings = 2
-    private static let rarely = Duration.seconds(310)
-
-    private func ping(_ codec: any HTTPConnection, answerWithin timeout: Duration) {
-        if pingDeadline == nil {
-            if lastPing > .zero, loop.now - lastPing < UpstreamConnection.rarely { hastyPings += 1 }
-            lastPing = loop.now
-            hasNewRequest = false
-            codec.ping()
-            markDirty()
-        }
-        let deadline = min(pingDeadline ?? .distantFuture, loop.now + timeout)
-        pingDeadline = deadline
-        timer?.start(at: deadline)
+        startTimer()
     }
 
     private func notConnected(_ pool: UpstreamPool) {
         let waited = loop.now - began
         let failure = TransportFailure(.connectTimeout, detail: "not connected within \(waited)")
+        let patience = min(pool.connectPatience, pool.connectTimeout)
         if isLate || waited >= pool.connectTimeout {
             fail(failure)
-            return
+        } else if !isSlow, waited < patience {
+            isSlow = true
+            timer?.start(at: began + patience)
+            pool.connectIsSlow(self)
+        } else {
+            isLate = true
+            timer?.start(at: began + pool.connectTimeout)
+            pool.connectIsLate(self, failure)
         }
-        isLate = true
-        timer?.start(at: began + pool.connectTimeout)
-        pool.isLate(failure, since: began)
     }
 
     /// In order: nobody waits for anything.
@@ -383,10 +370,11 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
         codec = nil
         let open = callers.all()
         callers.removeAll()
+        // An idle connection may be ended by whoever likes to, but has to answer.
+        let isEvidence = !wasConnected || !open.isEmpty || failure.kind == .pingTimeout
         // The pool learns first: a retry made by a caller must not find this endpoint unmarked.
         pool.closed(
-            self, failure: wasConnected && open.isEmpty ? nil : failure,
-            wasConnected: wasConnected)
+            self, failure: isEvidence ? failure : nil, wasConnected: wasConnected)
         for caller in open {
             caller.upstreamReset(
                 UpstreamFailure(transport: failure, unprocessed: false, isOfConnection: true))

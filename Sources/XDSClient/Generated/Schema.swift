@@ -1273,6 +1273,12 @@ upstream_http_filters 8 * m254 -
 @envoy.extensions.filters.http.router.v3.Router.UpstreamAccessLogOptions
 flush_upstream_log_on_upstream_stream 1 - o -
 upstream_log_flush_interval 2 - m23 -
+@envoy.extensions.filters.http.stateful_session.v3.StatefulSession
+session_state 1 - m3 -
+strict 2 - o -
+@envoy.extensions.filters.http.stateful_session.v3.StatefulSessionPerRoute
+disabled 1 - o 0
+stateful_session 2 - m258 0
 @envoy.extensions.filters.listener.http_inspector.v3.HttpInspector
 @envoy.extensions.filters.listener.original_dst.v3.OriginalDst
 @envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector
@@ -1282,16 +1288,16 @@ initial_read_buffer_size 2 - m11 -
 close_connection_on_client_hello_parsing_errors 4 - o -
 max_client_hello_size 5 - m11 -
 @envoy.type.v3.HashPolicy
-source_ip 1 - m262 0
-filter_state 2 - m263 0
+source_ip 1 - m264 0
+filter_state 2 - m265 0
 @envoy.type.v3.HashPolicy.SourceIp
 @envoy.type.v3.HashPolicy.FilterState
 key 1 - s -
 @envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy
 stat_prefix 1 - s -
 cluster 2 - s 0
-weighted_clusters 10 - m265 0
-on_demand 14 - m268 -
+weighted_clusters 10 - m267 0
+on_demand 14 - m270 -
 metadata_match 9 - m36 -
 idle_timeout 8 - m23 -
 downstream_idle_timeout 3 - m23 -
@@ -1299,18 +1305,18 @@ upstream_idle_timeout 4 - m23 -
 access_log 5 * m1 -
 max_connect_attempts 7 - m11 -
 backoff_options 18 - m24 -
-hash_policy 11 * m261 -
-tunneling_config 12 - m267 -
+hash_policy 11 * m263 -
+tunneling_config 12 - m269 -
 max_downstream_connection_duration 13 - m23 -
 max_downstream_connection_duration_jitter_percentage 20 - m25 -
 access_log_flush_interval 15 - m23 -
 flush_access_log_on_connected 16 - o -
-access_log_options 17 - m269 -
+access_log_options 17 - m271 -
 proxy_protocol_tlvs 19 * m68 -
 upstream_connect_mode 21 - e36 -
 max_early_data_bytes 22 - m11 -
 @envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster
-clusters 1 * m266 -
+clusters 1 * m268 -
 @envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight
 name 1 - s -
 weight 2 - u -
@@ -1329,15 +1335,31 @@ request_id_metadata_key 9 - s -
 @envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.TcpAccessLogOptions
 access_log_flush_interval 1 - m23 -
 flush_access_log_on_connected 2 - o -
+@envoy.type.http.v3.Cookie
+name 1 - s -
+ttl 2 - m23 -
+path 3 - s -
+attributes 4 * m273 -
+@envoy.type.http.v3.CookieAttribute
+name 1 - s -
+value 2 - s -
+@envoy.extensions.http.stateful_session.cookie.v3.CookieBasedSessionState
+cookie 1 - m272 -
+@envoy.extensions.http.stateful_session.header.v3.HeaderBasedSessionState
+name 1 - s -
+override_mode_config 2 - m276 -
+packages_mode_config 3 - m277 -
+@envoy.extensions.http.stateful_session.header.v3.HeaderBasedSessionState.OverrideModeConfig
+@envoy.extensions.http.stateful_session.header.v3.HeaderBasedSessionState.PackagesModeConfig
 @envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig
-zone_aware_lb_config 1 - m271 0
-locality_weighted_lb_config 2 - m273 0
+zone_aware_lb_config 1 - m279 0
+locality_weighted_lb_config 2 - m281 0
 @envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig.ZoneAwareLbConfig
 routing_enabled 1 - m25 -
 min_cluster_size 2 - m9 -
 fail_traffic_on_panic 3 - o -
 force_locality_direct_routing 4 - o -
-force_local_zone 5 - m272 -
+force_local_zone 5 - m280 -
 locality_basis 6 - e37 -
 @envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig.ZoneAwareLbConfig.ForceLocalZone
 min_size 1 - m11 -
@@ -1353,27 +1375,27 @@ hash_policy 3 * m207 -
 @envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest
 choice_count 1 - m11 -
 active_request_bias 2 - m37 -
-slow_start_config 3 - m274 -
-locality_lb_config 4 - m270 -
+slow_start_config 3 - m282 -
+locality_lb_config 4 - m278 -
 enable_full_scan 5 - m12 -
 selection_method 6 - e38 -
 @envoy.extensions.load_balancing_policies.maglev.v3.Maglev
 table_size 1 - m9 -
-consistent_hashing_lb_config 2 - m275 -
-locality_weighted_lb_config 3 - m273 -
+consistent_hashing_lb_config 2 - m283 -
+locality_weighted_lb_config 3 - m281 -
 @envoy.extensions.load_balancing_policies.random.v3.Random
-locality_lb_config 1 - m270 -
+locality_lb_config 1 - m278 -
 @envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash
 hash_function 1 - e39 -
 minimum_ring_size 2 - m9 -
 maximum_ring_size 3 - m9 -
 use_hostname_for_hashing 4 - o -
 hash_balance_factor 5 - m11 -
-consistent_hashing_lb_config 6 - m275 -
-locality_weighted_lb_config 7 - m273 -
+consistent_hashing_lb_config 6 - m283 -
+locality_weighted_lb_config 7 - m281 -
 @envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin
-slow_start_config 1 - m274 -
-locality_lb_config 2 - m270 -
+slow_start_config 1 - m282 -
+locality_lb_config 2 - m278 -
 @envoy.extensions.load_balancing_policies.wrr_locality.v3.WrrLocality
 endpoint_picking_policy 1 - m128 -
 @envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig
@@ -1387,7 +1409,7 @@ metadata_match 1 - m36 -
 update_frequency 1 - i -
 @envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer
 @envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
-common_tls_context 1 - m291 -
+common_tls_context 1 - m299 -
 sni 2 - s -
 auto_host_sni 6 - o -
 auto_sni_san_validation 7 - o -
@@ -1395,7 +1417,7 @@ allow_renegotiation 3 - o -
 max_session_keys 4 - m11 -
 enforce_rsa_key_usage 5 - m12 -
 @envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
-common_tls_context 1 - m291 -
+common_tls_context 1 - m299 -
 require_client_certificate 2 - m12 -
 require_sni 3 - m12 -
 session_ticket_keys 4 - m155 0
@@ -1416,16 +1438,16 @@ tls_certificates 2 * m154 -
 tls_certificate_sds_secret_configs 6 * m161 -
 tls_certificate_provider_instance 14 - m156 -
 custom_tls_certificate_selector 16 - m3 -
-tls_certificate_certificate_provider 9 - m292 -
-tls_certificate_certificate_provider_instance 11 - m293 -
+tls_certificate_certificate_provider 9 - m300 -
+tls_certificate_certificate_provider_instance 11 - m301 -
 validation_context 3 - m158 0
 validation_context_sds_secret_config 7 - m161 0
-combined_validation_context 8 - m294 0
-validation_context_certificate_provider 10 - m292 0
-validation_context_certificate_provider_instance 12 - m293 0
+combined_validation_context 8 - m302 0
+validation_context_certificate_provider 10 - m300 0
+validation_context_certificate_provider_instance 12 - m301 0
 alpn_protocols 4 * s -
 custom_handshaker 13 - m3 -
-key_log 15 - m290 -
+key_log 15 - m298 -
 @envoy.extensions.transport_sockets.tls.v3.CommonTlsContext.CertificateProvider
 name 1 - s -
 typed_config 2 - m3 0
@@ -1435,10 +1457,10 @@ certificate_name 2 - s -
 @envoy.extensions.transport_sockets.tls.v3.CommonTlsContext.CombinedCertificateValidationContext
 default_validation_context 1 - m158 -
 validation_context_sds_secret_config 2 - m161 -
-validation_context_certificate_provider 3 - m292 -
-validation_context_certificate_provider_instance 4 - m293 -
+validation_context_certificate_provider 3 - m300 -
+validation_context_certificate_provider_instance 4 - m301 -
 @envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig
-trust_domains 1 * m296 -
+trust_domains 1 * m304 -
 trust_bundles 2 - m41 -
 @envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig.TrustDomain
 name 1 - s -
@@ -1446,12 +1468,12 @@ trust_bundle 2 - m41 -
 @envoy.extensions.upstreams.http.v3.HttpProtocolOptions
 common_http_protocol_options 1 - m89 -
 upstream_http_protocol_options 2 - m86 -
-explicit_http_config 3 - m298 0
-use_downstream_protocol_config 4 - m299 0
-auto_config 5 - m300 0
+explicit_http_config 3 - m306 0
+use_downstream_protocol_config 4 - m307 0
+auto_config 5 - m308 0
 http_filters 6 * m254 -
 header_validation_config 7 - m3 -
-outlier_detection 8 - m301 -
+outlier_detection 8 - m309 -
 request_mirror_policies 9 * m206 -
 hash_policy 10 * m207 -
 retry_policy 11 - m217 -
@@ -1479,18 +1501,18 @@ name 1 - s -
 dynamic_parameters 2 %s s -
 @envoy.service.discovery.v3.ResourceName
 name 1 - s -
-dynamic_parameter_constraints 2 - m310 -
+dynamic_parameter_constraints 2 - m318 -
 @envoy.service.discovery.v3.ResourceError
-resource_name 1 - m304 -
-error_detail 2 - m302 -
+resource_name 1 - m312 -
+error_detail 2 - m310 -
 @envoy.service.discovery.v3.DiscoveryRequest
 version_info 1 - s -
 node 2 - m35 -
 resource_names 3 * s -
-resource_locators 7 * m303 -
+resource_locators 7 * m311 -
 type_url 4 - s -
 response_nonce 5 - s -
-error_detail 6 - m302 -
+error_detail 6 - m310 -
 @envoy.service.discovery.v3.DiscoveryResponse
 version_info 1 - s -
 resources 2 * m0 -
@@ -1498,42 +1520,42 @@ canary 3 - o -
 type_url 4 - s -
 nonce 5 - s -
 control_plane 6 - m47 -
-resource_errors 7 * m305 -
+resource_errors 7 * m313 -
 @envoy.service.discovery.v3.DeltaDiscoveryRequest
 node 1 - m35 -
 type_url 2 - s -
 resource_names_subscribe 3 * s -
 resource_names_unsubscribe 4 * s -
-resource_locators_subscribe 8 * m303 -
-resource_locators_unsubscribe 9 * m303 -
+resource_locators_subscribe 8 * m311 -
+resource_locators_unsubscribe 9 * m311 -
 initial_resource_versions 5 %s s -
 response_nonce 6 - s -
-error_detail 7 - m302 -
+error_detail 7 - m310 -
 @envoy.service.discovery.v3.DeltaDiscoveryResponse
 system_version_info 1 - s -
-resources 2 * m311 -
+resources 2 * m319 -
 type_url 4 - s -
 removed_resources 6 * s -
-removed_resource_names 8 * m304 -
+removed_resource_names 8 * m312 -
 nonce 5 - s -
 control_plane 7 - m47 -
-resource_errors 9 * m305 -
+resource_errors 9 * m313 -
 ~envoy.service.discovery.v3.DynamicParameterConstraints
 @envoy.service.discovery.v3.Resource
 name 3 - s -
-resource_name 8 - m304 -
+resource_name 8 - m312 -
 aliases 4 * s -
 version 1 - s -
 resource 2 - m0 -
 ttl 6 - m23 -
-cache_control 7 - m312 -
+cache_control 7 - m320 -
 metadata 9 - m36 -
 @envoy.service.discovery.v3.Resource.CacheControl
 do_not_cache 1 - o -
 @meshproxy.config.v1.MeshProxy
 failover_mode 1 - e41 -
 snapshot_file 2 - s -
-shrink_guard 3 - m314 -
+shrink_guard 3 - m322 -
 transport_failures_to_eject 4 - m11 -
 base_hold 5 - m23 -
 max_hold 6 - m23 -
@@ -1544,9 +1566,9 @@ control_plane_timeout 10 - m23 -
 control_plane_return_hold 11 - m23 -
 drain_time 12 - m23 -
 series_budget 13 - m11 -
-failover 20 - m315 -
+failover 20 - m323 -
 allow_admin_changes 21 - o -
-hedging 30 - m318 -
+hedging 30 - m326 -
 queue_timeout 31 - m23 -
 drain_propagation_delay 32 - m23 -
 @meshproxy.config.v1.MeshProxy.ShrinkGuard
@@ -1554,8 +1576,8 @@ disabled 1 - o -
 max_loss_percent 2 - m11 -
 release_after 3 - m23 -
 @meshproxy.config.v1.MeshProxy.Failover
-failback 1 - m316 -
-spill 2 - m317 -
+failback 1 - m324 -
+spill 2 - m325 -
 @meshproxy.config.v1.MeshProxy.Failover.Failback
 disabled 1 - o -
 min_hold 2 - m23 -
@@ -1572,7 +1594,7 @@ min_delay 2 - m23 -
 @meshproxy.config.v1.PeakEwma
 decay_time 1 - m23 -
 failure_penalty 2 - m23 -
-prices 3 * m320 -
+prices 3 * m328 -
 @meshproxy.config.v1.PeakEwma.Price
 from 1 - m32 -
 to 2 - m32 -
