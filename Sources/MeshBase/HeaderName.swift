@@ -62,7 +62,7 @@ public enum HeaderName: UInt8, Sendable, CaseIterable {
         case .altSvc: "alt-svc"
         case .envoyRetryGRPCOn: "x-envoy-retry-grpc-on"
         case .envoyRetriableStatusCodes: "x-envoy-retriable-status-codes"
-        case .envoyHedgeOnTimeout: "x-envoy-hedge-on-per-try-timeout"
+        case .envoyHedgeOnTimeout: "x-envoy-hedge-rq-on-per-try-timeout"
         case .envoyRateLimited: "x-envoy-ratelimited"
         case .other: ""
         }

@@ -504,9 +504,9 @@ public struct RateLimitedBackoff: Sendable, Equatable {
 
 /// `envoy.config.route.v3.HedgePolicy`: several copies of a request at a time.
 public struct HedgePolicy: Sendable, Equatable {
-    /// Copies that are sent at once; 1 is no hedging.
+    /// Copies that are sent at once; 1 is no hedging. Not in force, in Envoy neither.
     public var initialRequests: Int
-    /// With this chance one copy more is sent at once.
+    /// With this chance one copy more is sent at once. Not in force, in Envoy neither.
     public var additionalChance: FractionalPercent?
     /// An attempt that takes longer than the per-try time-out goes on while another is made.
     public var onPerTryTimeout: Bool

@@ -29,6 +29,8 @@ struct RetryPlan {
     /// Asked for by the request; zero is no limit.
     private(set) var timeout: Duration?
     private(set) var perTryTimeout: Duration?
+    /// An attempt goes on past the per-try time-out, beside another.
+    private(set) var hedgesOnTimeout = false
 
     init(
         policy: RetryPolicy?, retriableHeaders: [HeaderTest] = [],
@@ -47,6 +49,7 @@ struct RetryPlan {
         self.init(
             policy: forward?.retryPolicy, retriableHeaders: forward?.retriableHeaders ?? [],
             retriableRequestHeaders: forward?.retriableRequestHeaders ?? [])
+        hedgesOnTimeout = forward?.hedgePolicy?.onPerTryTimeout ?? false
     }
 
     /// Adds what a request asks for, and takes the headers that say so out of it.
@@ -71,6 +74,8 @@ struct RetryPlan {
         if let limit = RetryPlan.number(head, .envoyPerTryTimeout) {
             perTryTimeout = limit == 0 ? nil : .milliseconds(limit)
         }
+        if head.value(.envoyHedgeOnTimeout, equals: "true") { hedgesOnTimeout = true }
+        if head.value(.envoyHedgeOnTimeout, equals: "false") { hedgesOnTimeout = false }
         head.removeAll(of: RetryPlan.asking)
     }
 

@@ -33,6 +33,8 @@ struct RetryState {
             status: Int, grpc: Int?, isRateLimited: Bool = false, hasRetriableHeader: Bool = false,
             resetsAfter: Duration? = nil)
         case perTryTimeout
+        /// As that, and the attempt goes on.
+        case hedge
     }
     enum Decision: Equatable {
         case retry(at: Instant)
@@ -111,6 +113,9 @@ struct RetryState {
         return .retry(at: at)
     }
 
+    /// Whether the policy would rather have another answer than this.
+    func disdains(_ evidence: Evidence) -> Bool { isCovered && isNamed(evidence) }
+
     private func isTransport(_ evidence: Evidence) -> Bool {
         if case .transport = evidence { true } else { false }
     }
@@ -139,6 +144,8 @@ struct RetryState {
         // Envoy counts an attempt without a response as the 5xx that it would become.
         let anyReset: RetryPolicy.Conditions = [.reset, .serverError, .gatewayError]
         switch evidence {
+        // Envoy's rule: nothing is reset, so any policy will do.
+        case .hedge: return true
         case .perTryTimeout:
             return !conditions.isDisjoint(with: anyReset)
         case .transport(.exhausted, _): return false

@@ -617,18 +617,21 @@ extension Decoding {
 
     private mutating func hedgePolicy(_ message: Envoy_Config_Route_V3_HedgePolicy) -> HedgePolicy {
         noteUnknown(message)
-        remark("", "is read and not in force yet")
         var policy = HedgePolicy(onPerTryTimeout: message.hedgeOnPerTryTimeout)
         if message.hasInitialRequests {
             policy.initialRequests = Int(message.initialRequests.value)
             if !(1...8).contains(policy.initialRequests) {
                 refuse("initial_requests", expected: "1 to 8", got: "\(policy.initialRequests)")
             }
+            if policy.initialRequests > 1 {
+                remark("initial_requests", "is not in force, as in Envoy: one request is sent")
+            }
         }
         if message.hasAdditionalRequestChance {
             policy.additionalChance = within("additional_request_chance") {
                 $0.fraction(message.additionalRequestChance)
             }
+            remark("additional_request_chance", "is not in force, as in Envoy")
         }
         return policy
     }

@@ -37,6 +37,17 @@ import Testing
         #expect(request.fields.count == 5 && request.string("x-other") == "1")
     }
 
+    @Test("A request may ask for hedging, or not to be hedged")
+    func hedging() {
+        for (word, hedges) in [("true", true), ("false", false), ("soon", false)] {
+            var plan = RetryPlan(policy: nil)
+            var request = head([("x-envoy-hedge-rq-on-per-try-timeout", word)])
+            plan.take(from: &request, takesExpected: false)
+            #expect(plan.hedgesOnTimeout == hedges)
+            #expect(request.string("x-envoy-hedge-rq-on-per-try-timeout") == nil)
+        }
+    }
+
     @Test("Without a word to retry on, the number of retries means nothing; bad numbers neither")
     func numbers() {
         var plan = RetryPlan(policy: nil)

@@ -29,14 +29,14 @@ final class Exchange: UpstreamCaller {
     var requestIsComplete = false
     /// Body bytes for the attempt that has no connection yet, or for another attempt.
     private var replay = ByteBuffer()
-    private var canReplay = true
+    private(set) var canReplay = true
     private var owedToDownstream = 0
     private var owedToUpstream = 0
 
     var route: CompiledRoute?
     var virtualHost: CompiledVirtualHost?
     var choice: ClusterChoice?
-    private var forward: CompiledForward?
+    private(set) var forward: CompiledForward?
     var cluster: UpstreamCluster?
     private(set) var picked: Pick?
     var host: Host? { picked?.host }
@@ -44,9 +44,11 @@ final class Exchange: UpstreamCaller {
     private var upstream: UpstreamConnection?
     private var upstreamID: StreamID = 0
     /// What the request asks for besides its route.
-    private var asked: RetryPlan?
+    var asked: RetryPlan?
     /// Made when something has failed.
-    private var retry: RetryState?
+    private(set) var retry: RetryState?
+    /// Attempts that go on beside the one here.
+    var hedge = Hedge()
     /// What it holds of its cluster's limits.
     var places = ExchangePlaces()
     private(set) var attempted: [Host] = []
@@ -204,15 +206,6 @@ final class Exchange: UpstreamCaller {
         if admission == .granted { attempt() }
     }
 
-    /// Reads what a trusted client asks for with x-envoy headers.
-    private func takeWishes() {
-        let takesExpected = downstream?.manager.config.respectsExpectedTimeout ?? false
-        guard request.containsAny(of: RetryPlan.asking) || takesExpected else { return }
-        var plan = RetryPlan(forward)
-        plan.take(from: &request, takesExpected: takesExpected)
-        asked = plan
-    }
-
     /// Sends the request to an endpoint that has not been tried yet.
     private func attempt() {
         guard let cluster, !isFinished else { return }
@@ -229,7 +222,7 @@ final class Exchange: UpstreamCaller {
         switch choice {
         case .none(let reason):
             noteAttempt(reason)
-            reply(cluster.refusal(reason))
+            giveUp(cluster.refusal(reason))
         case .host(let pick):
             picked = pick
             log.upstreamHost = pick.host.address
@@ -257,7 +250,7 @@ final class Exchange: UpstreamCaller {
         case .connection(let connection) where connection === failed:
             dropAttempt()
             releaseHost(.neutral)
-            reply(.overflow("the request has no form on this connection"))
+            giveUp(.overflow("the request has no form on this connection"))
         case .connection(let connection): leased(connection)
         case .waits: break
         case .overflow:
@@ -336,7 +329,7 @@ final class Exchange: UpstreamCaller {
         {
             return
         }
-        reply(.upstreamFailed(failure, connected: progress != .unsent))
+        giveUp(.upstreamFailed(failure, connected: progress != .unsent))
     }
 
     /// Makes the attempt that has waited for its place.
@@ -345,17 +338,12 @@ final class Exchange: UpstreamCaller {
         let life = life
         worker.loop.atTurnEnd(
             Deferred { [weak self] in
-                if let self, self.life == life { attempt() }
+                if let self, self.life == life, !responseHasBegun { attempt() }
             })
     }
 
-    private var retryState: RetryState {
-        retry
-            ?? RetryState(plan: asked ?? RetryPlan(forward), head: request, deadline: times.end)
-    }
-
     /// - Returns: whether another attempt has been arranged.
-    private func tryAgain(_ evidence: RetryState.Evidence, canReplay: Bool) -> Bool {
+    func tryAgain(_ evidence: RetryState.Evidence, canReplay: Bool) -> Bool {
         guard let cluster else { return false }
         // A transport failure's retry waits for its place in the budget; a response's is given up.
         var mayWait = false
@@ -401,7 +389,7 @@ final class Exchange: UpstreamCaller {
 
     func responseHead(_ head: consuming MessageHead, endStream: Bool) {
         touch()
-        guard let downstream, let cluster else { return }
+        guard let cluster else { return }
         cluster.metrics.responded(head.status, took: worker.loop.now - attemptBegan)
         if cluster.detectsOutliers, let host {
             cluster.answered(host, head, took: worker.loop.now - attemptBegan)
@@ -411,7 +399,13 @@ final class Exchange: UpstreamCaller {
         {
             return
         }
+        pass(head, endStream: endStream)
+    }
 
+    /// Begins the response to the client.
+    func pass(_ head: consuming MessageHead, endStream: Bool) {
+        guard let downstream else { return }
+        if !hedge.attempts.isEmpty { dropHedges() }
         noteAttempt(nil)
         responseHasBegun = true
         // Envoy's rule, too: what the client has begun to see is bound by the deadline alone.
@@ -435,19 +429,19 @@ final class Exchange: UpstreamCaller {
     /// Tries again after a response that the policy does not want.
     /// - Returns: whether this response has been dealt with.
     private func tryAgain(after head: MessageHead, endStream: Bool) -> Bool {
-        let evidence = (asked ?? RetryPlan(forward)).evidence(of: head, at: worker.loop.wallClock)
+        let evidence = retryPlan.evidence(of: head, at: worker.loop.wallClock)
         guard let cluster else { return false }
         var probe = retryState
         // Asked on a copy first: what is ended below can't be taken back.
         let mayRetry = probe.decide(
             evidence, now: worker.loop.now, canReplay: canReplay, random: &worker.random
         ) { hasRoomForRetry(in: cluster) }
-        guard case .retry = mayRetry else {
-            if mayRetry == .giveUp(.budgetSpent) {
+        if case .giveUp(let refusal) = mayRetry {
+            if refusal == .budgetSpent {
                 cluster.metrics.retryOverflowed()
                 log.flags.insert(.upstreamOverflow)
             }
-            return false
+            if refusal == .notRetriable || hedge.attempts.isEmpty { return false }
         }
         noteAttempt("\(head.status)")
         let (pick, connection, stream) = (picked, upstream, upstreamID)
@@ -457,7 +451,7 @@ final class Exchange: UpstreamCaller {
         // The old attempt is ended first: the next one may use the same connection.
         if !endStream || !requestIsComplete { connection?.reset(stream, .cancel) }
         if let pick { cluster.release(pick, .responded) }
-        if !tryAgain(evidence, canReplay: canReplay) { reply(.upstreamStatus(head)) }
+        if !tryAgain(evidence, canReplay: canReplay) { giveUp(.upstreamStatus(head)) }
         return true
     }
 
@@ -513,6 +507,7 @@ final class Exchange: UpstreamCaller {
         if let upstream, !responseIsComplete { upstream.reset(upstreamID, .cancel) }
         pool?.stopWaiting(self)
         releaseHost(.neutral)
+        if !hedge.attempts.isEmpty { dropHedges() }
         if let cluster { releasePlaces(in: cluster) }
         if let downstream {
             let manager = downstream.manager
@@ -549,12 +544,13 @@ final class Exchange: UpstreamCaller {
         hashKey = nil
         if !setCookies.isEmpty { setCookies = [] }
         session = nil
+        hedge = Hedge()
         responseHasBegun = false
         responseIsComplete = false
         log = AccessLogRecord()
     }
 
-    private func releaseHost(_ outcome: UpstreamCluster.Outcome) {
+    func releaseHost(_ outcome: UpstreamCluster.Outcome) {
         guard let pick = picked else { return }
         picked = nil
         cluster?.release(pick, outcome)
@@ -575,22 +571,6 @@ final class Exchange: UpstreamCaller {
     }
 
     // MARK: Time
-
-    /// From the end of the request to the end of the response; zero is for ever.
-    var timeLimit: Duration {
-        guard let forward else { return .zero }
-        if let limit = asked?.timeout { return limit }
-        if let cap = forward.action.maxGRPCTimeout,
-            let asked = request.withValue(.grpcTimeout, { RequestHeaders.grpcTimeout($0) }) ?? nil
-        {
-            return cap == .zero ? asked : min(asked, cap)
-        }
-        return forward.action.timeout
-    }
-
-    var perTryTimeout: Duration? {
-        asked.map(\.perTryTimeout) ?? forward?.perTryTimeout
-    }
 
     private func requestEnded() {
         let timeout = timeLimit
@@ -648,7 +628,12 @@ final class Exchange: UpstreamCaller {
         switch wait {
         case .retry:
             attempt()
-        case .perTry: tryTimedOut("try-timeout")
+        case .perTry:
+            if upstream == nil || !retryPlan.hedgesOnTimeout {
+                tryTimedOut("try-timeout")
+            } else if let attempt = setAside(), !hedge(beside: attempt) {
+                takeBack(attempt)
+            }
         case .silence:
             if let host, let cluster { fail(by: cluster.silenceEnded(host)) }
         case .delay:
@@ -662,7 +647,7 @@ final class Exchange: UpstreamCaller {
         if let host { attempted.append(host) }
         releaseHost(.timedOut(wasConnected: upstream != nil))
         dropAttempt()
-        if !tryAgain(.perTryTimeout, canReplay: canReplay) { reply(.timeout) }
+        if !tryAgain(.perTryTimeout, canReplay: canReplay) { giveUp(.timeout) }
     }
 
     private func deadlinePassed() {
@@ -682,7 +667,33 @@ final class Exchange: UpstreamCaller {
         }
     }
 
-    private func dropAttempt() {
+    /// Lets the attempt that is under way go on by itself.
+    private func setAside() -> HedgedAttempt? {
+        guard let picked, let upstream else { return nil }
+        let attempt = HedgedAttempt(
+            picked, upstream, upstreamID, began: attemptBegan, exchange: self)
+        upstream.hand(upstreamID, to: attempt)
+        attempted.append(picked.host)
+        self.picked = nil
+        self.upstream = nil
+        times.endAttempt()
+        return attempt
+    }
+
+    /// Goes on with an attempt that was set aside.
+    func takeBack(_ attempt: HedgedAttempt) {
+        picked = attempt.pick
+        upstream = attempt.connection
+        upstreamID = attempt.stream
+        attemptBegan = attempt.began
+        log.upstreamHost = attempt.pick.host.address
+        attempt.connection.hand(upstreamID, to: self)
+        // Its copy of the body was sent whole.
+        downstream?.consumed(owedToDownstream, on: id)
+        owedToDownstream = 0
+    }
+
+    func dropAttempt() {
         times.endAttempt()
         upstream?.reset(upstreamID, .cancel)
         upstream = nil

@@ -38,7 +38,7 @@ extension Exchange: PlaceWaiter {
         places.waitsFor = .pending
         if cluster.limits.queueForPending(self, places.priority) == .waits { return }
         places.waitsFor = nil
-        reply(.overflow("too many pending requests"))
+        giveUp(.overflow("too many pending requests"))
     }
 
     func takePendingPlace() -> UpstreamPool.PendingPlace {
@@ -89,19 +89,24 @@ extension Exchange: PlaceWaiter {
         places.waitsFor = nil
         switch resource {
         case .requests: reply(.overflow("queue timeout, too many requests"))
-        case .pending: reply(.overflow("queue timeout, too many pending requests"))
-        case .retries: reply(.overflow("retry budget"))
+        case .pending: giveUp(.overflow("queue timeout, too many pending requests"))
+        case .retries: giveUp(.overflow("retry budget"))
         case .connections: break
         }
     }
 
+    /// What it waits for is not needed any more.
+    func stopWaiting() {
+        guard let resource = places.waitsFor else { return }
+        places.waitsFor = nil
+        cluster?.limits.stopWaiting(self, for: resource, places.priority)
+    }
+
     /// The exchange is over.
     func releasePlaces(in cluster: UpstreamCluster) {
+        stopWaiting()
         let held = places
         places = ExchangePlaces()
-        if let resource = held.waitsFor {
-            cluster.limits.stopWaiting(self, for: resource, held.priority)
-        }
         if held.holdsPending { cluster.limits.releasePending(held.priority) }
         if held.holdsRetry { cluster.limits.releaseRetry(held.priority) }
         if held.holdsRequest { cluster.limits.releaseRequest(held.priority) }

@@ -110,6 +110,11 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
         markDirty()
     }
 
+    /// Another hears of this exchange from now on.
+    func hand(_ id: StreamID, to caller: any UpstreamCaller) {
+        if callers.remove(id) != nil { callers.insert(caller, at: id) }
+    }
+
     func consumed(_ count: Int, on id: StreamID) {
         codec?.consumed(count, on: id)
         markDirty()

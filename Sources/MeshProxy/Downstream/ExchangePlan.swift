@@ -1,0 +1,37 @@
+import HTTPCodec
+import MeshBase
+import MeshConfig
+
+/// How an exchange may be tried again and how long it may take: what its route says, or its request.
+extension Exchange {
+    /// Reads what a trusted client asks for with x-envoy headers.
+    func takeWishes() {
+        let takesExpected = downstream?.manager.config.respectsExpectedTimeout ?? false
+        guard request.containsAny(of: RetryPlan.asking) || takesExpected else { return }
+        var plan = RetryPlan(forward)
+        plan.take(from: &request, takesExpected: takesExpected)
+        asked = plan
+    }
+
+    var retryPlan: RetryPlan { asked ?? RetryPlan(forward) }
+
+    var retryState: RetryState {
+        retry ?? RetryState(plan: retryPlan, head: request, deadline: times.end)
+    }
+
+    /// From the end of the request to the end of the response; zero is for ever.
+    var timeLimit: Duration {
+        guard let forward else { return .zero }
+        if let limit = asked?.timeout { return limit }
+        if let cap = forward.action.maxGRPCTimeout,
+            let asked = request.withValue(.grpcTimeout, { RequestHeaders.grpcTimeout($0) }) ?? nil
+        {
+            return cap == .zero ? asked : min(asked, cap)
+        }
+        return forward.action.timeout
+    }
+
+    var perTryTimeout: Duration? {
+        asked.map(\.perTryTimeout) ?? forward?.perTryTimeout
+    }
+}
