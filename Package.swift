@@ -121,8 +121,8 @@ let package = Package(
         tests(
             "MeshProxyTests",
             [
-                "MeshBase", "MeshConfig", "EventLoop", "HTTPCodec", "LoadBalancer", "MTLS",
-                "XDSClient", "MeshProxy", "MeshSimulation", "TestPKI",
+                "MeshBase", "MeshConfig", "EventLoop", "HTTPCodec", "HealthProbe", "LoadBalancer",
+                "MTLS", "XDSClient", "MeshProxy", "MeshSimulation", "TestPKI",
             ]),
         tests("TidyTests", []),
     ] + fuzzer + micro

@@ -84,16 +84,9 @@ enum ErrorReply {
         }
     }
 
-    private func isGRPC(_ request: MessageHead) -> Bool {
-        request.withValue(.contentType) { value in
-            value.count >= 16
-                && value.prefix(16).elementsEqual("application/grpc".utf8)
-        } ?? false
-    }
-
     /// gRPC callers get their own form of an error: 200 with `grpc-status`.
     func head(for request: MessageHead) -> MessageHead {
-        if isGRPC(request) {
+        if request.isGRPC {
             var head = MessageHead(status: 200)
             head.append(.contentType, "application/grpc")
             head.append(.grpcStatus, grpcStatus)
@@ -113,7 +106,7 @@ enum ErrorReply {
     }
 
     func body(for request: MessageHead) -> [UInt8] {
-        isGRPC(request) ? [] : Array(text.utf8)
+        request.isGRPC ? [] : Array(text.utf8)
     }
 
     /// gRPC's own table from HTTP statuses (doc/http-grpc-status-mapping).

@@ -105,6 +105,14 @@ struct RetryPlan {
         return false
     }
 
+    /// Whether a gRPC status may lead to another attempt.
+    var namesGRPC: Bool {
+        !conditions.isDisjoint(with: [
+            .grpcCancelled, .grpcDeadlineExceeded, .grpcResourceExhausted, .grpcInternal,
+            .grpcUnavailable,
+        ])
+    }
+
     /// What a response says about trying again.
     func evidence(of head: borrowing MessageHead, at now: UnixTime) -> RetryState.Evidence {
         var hasRetriableHeader = false

@@ -1,3 +1,5 @@
+import HTTPCodec
+import HealthProbe
 import MeshBase
 import MeshConfig
 import MeshSimulation
@@ -189,5 +191,90 @@ import Testing
             #expect((scene.share(of: 20) > 5) == (isOut == 0))
             #expect(scene.mesh.finish() == [])
         }
+    }
+
+    private static let grpc = ("content-type", "application/grpc")
+
+    /// A gRPC answer that has a head, and says with its trailers how it went.
+    private static func answer(_ status: Int, body: Int = 0) -> Answer {
+        .bytes(body).chunked().header(grpc.0, grpc.1).trailer("grpc-status", "\(status)")
+    }
+
+    @Test("A gRPC status stands for the HTTP status that Envoy maps it to")
+    func mapping() {
+        let statuses = (0...17).map { code in
+            var trailers = MessageHead()
+            trailers.append(.grpcStatus, "\(code)")
+            return OutlierDetector.Outcome.answered(trailers)
+        }
+        let expected = [
+            200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401,
+            500,
+        ]
+        #expect(statuses == expected.map { .status($0) })
+    }
+
+    @Test("A gRPC status in trailers counts as the 5xx that it stands for, and a good one as good")
+    func trailers() {
+        let mesh = SimulatedMesh(seed: 9)
+        var statuses = [13, 13, 0, 14, 14, 2, 4]
+        let bad = mesh.upstream("bad", .http2) { _ in
+            Self.answer(statuses.isEmpty ? 0 : statuses.removeFirst(), body: 10)
+        }
+        let good = mesh.upstream("good", .http2) { _ in Self.answer(0, body: 10) }
+        var detection = OutlierDetection(maxEjectionPercent: 50)
+        detection.consecutive5xx = 4
+        let proxy = mesh.controlledProxy(
+            clusters: [.of("svc", bad, good) { $0.outlierDetection = detection }])
+        let client = mesh.client(.http2, proxy)
+        for _ in 0..<30 {
+            client.post("/pkg.Service/Call", bytes: 5, [Self.grpc, ("te", "trailers")])
+            mesh.run()
+        }
+        #expect(bad.requests.count == 7 && statuses.isEmpty)
+        #expect(proxy.stat("cluster.svc.outlier_detection.ejections_enforced_consecutive_5xx") == 1)
+        #expect(mesh.finish() == [])
+    }
+
+    @Test(
+        "A status that a policy retries is retried from trailers, while nothing went to the client")
+    func retriedTrailers() {
+        for (body, retries) in [(0, true), (10, false)] {
+            let mesh = SimulatedMesh(seed: 10)
+            let a = mesh.upstream("a", .http2) { _ in Self.answer(14, body: body) }
+            let b = mesh.upstream("b", .http2) { _ in Self.answer(0, body: 3) }
+            let proxy = mesh.controlledProxy(
+                clusters: [.of("svc", a, b)],
+                routes: [.forward(to: "svc", retry: .on([.grpcUnavailable], times: 1))])
+            let client = mesh.client(.http2, proxy)
+            // One after the other: together they would spend the retry budget.
+            let calls = (0..<10).map { _ in
+                let call = client.post(
+                    "/pkg.Service/Call", bytes: 5, [Self.grpc, ("te", "trailers")])
+                mesh.run()
+                return call
+            }
+            #expect(calls.allSatisfy { $0.isAnswered() })
+            let good = calls.count { $0.trailers?.string("grpc-status") == "0" }
+            #expect(good == (retries ? 10 : 5), "\(body)")
+            #expect(mesh.finish() == [])
+        }
+    }
+
+    @Test("The head of a gRPC stream reaches its client at once, whatever may be retried")
+    func streamingHead() {
+        let mesh = SimulatedMesh(seed: 11)
+        let a = mesh.upstream("a", .http2) { _ in
+            Self.answer(0, body: 1000).slowly(100, every: .seconds(1))
+        }
+        let proxy = mesh.controlledProxy(
+            clusters: [.of("svc", a)],
+            routes: [.forward(to: "svc", retry: .on([.grpcUnavailable], times: 1))])
+        let call = mesh.client(.http2, proxy).post(
+            "/pkg.Service/Watch", bytes: 5, [Self.grpc, ("te", "trailers")])
+        mesh.run(for: .milliseconds(20))
+        #expect(call.status == 200 && !call.isDone)
+        #expect(mesh.run())
+        #expect(call.isAnswered() && mesh.finish() == [])
     }
 }

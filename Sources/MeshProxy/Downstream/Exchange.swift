@@ -58,11 +58,12 @@ final class Exchange: UpstreamCaller {
     private var setCookies: [String] = []
     var session: RequestSession?
 
+    var grpc = GRPCResponse()
     var responseHasBegun = false
     var responseIsComplete = false
     var isFinished = true
     /// Which of the requests that this object has served in turn.
-    private var life: UInt64 = 0
+    private(set) var life: UInt64 = 0
 
     var log = AccessLogRecord()
     var began = Instant.zero
@@ -391,13 +392,10 @@ final class Exchange: UpstreamCaller {
         touch()
         guard let cluster else { return }
         cluster.metrics.responded(head.status, took: worker.loop.now - attemptBegan)
-        if cluster.detectsOutliers, let host {
-            cluster.answered(host, head, took: worker.loop.now - attemptBegan)
-        }
-        if forward?.hasRetryPolicy == true || asked != nil,
-            tryAgain(after: head, endStream: endStream)
-        {
-            return
+        if cluster.detectsOutliers { judge(head, endStream: endStream) }
+        if forward?.hasRetryPolicy == true || asked != nil {
+            if tryAgain(after: head, endStream: endStream) { return }
+            if !endStream, holds(head) { return times.stopWaiting() }
         }
         pass(head, endStream: endStream)
     }
@@ -426,9 +424,9 @@ final class Exchange: UpstreamCaller {
         if endStream { responseEnded() }
     }
 
-    /// Tries again after a response that the policy does not want.
+    /// Tries again after a response that the policy does not want, by its head or its trailers.
     /// - Returns: whether this response has been dealt with.
-    private func tryAgain(after head: MessageHead, endStream: Bool) -> Bool {
+    func tryAgain(after head: MessageHead, endStream: Bool) -> Bool {
         let evidence = retryPlan.evidence(of: head, at: worker.loop.wallClock)
         guard let cluster else { return false }
         var probe = retryState
@@ -448,6 +446,7 @@ final class Exchange: UpstreamCaller {
         if let pick { attempted.append(pick.host) }
         picked = nil
         upstream = nil
+        grpc = GRPCResponse()
         // The old attempt is ended first: the next one may use the same connection.
         if !endStream || !requestIsComplete { connection?.reset(stream, .cancel) }
         if let pick { cluster.release(pick, .responded) }
@@ -457,6 +456,7 @@ final class Exchange: UpstreamCaller {
 
     func responseBody(_ bytes: UnsafeBufferPointer<UInt8>, endStream: Bool) {
         touch()
+        if keepsHolding(bytes, endStream: endStream) { return }
         guard let downstream else { return }
         log.bytesSent += bytes.count
         responseIsComplete = endStream
@@ -471,6 +471,7 @@ final class Exchange: UpstreamCaller {
     }
 
     func responseTrailers(_ trailers: MessageHead) {
+        if takesStatus(from: trailers) { return }
         responseIsComplete = true
         if downstream?.manager.wantsLog == true { log.trailers = trailers }
         downstream?.sendTrailers(trailers, on: id)
@@ -484,6 +485,7 @@ final class Exchange: UpstreamCaller {
     }
 
     private func responseEnded() {
+        if grpc.awaitsStatus { judgeWithoutStatus() }
         releaseHost(.responded)
         if !requestIsComplete {
             // The answer came before the question was over; nobody needs the rest.
@@ -553,6 +555,7 @@ final class Exchange: UpstreamCaller {
     func releaseHost(_ outcome: UpstreamCluster.Outcome) {
         guard let pick = picked else { return }
         picked = nil
+        grpc = GRPCResponse()
         cluster?.release(pick, outcome)
     }
 
@@ -598,9 +601,7 @@ final class Exchange: UpstreamCaller {
     }
 
     /// Either side gave a sign of life. No timer moves: it looks again when its time comes.
-    private func touch() {
-        times.touch(at: worker.loop.now)
-    }
+    private func touch() { times.touch(at: worker.loop.now) }
 
     private func setTimer() {
         let time = times.next
@@ -699,17 +700,5 @@ final class Exchange: UpstreamCaller {
         upstream = nil
         pool?.stopWaiting(self)
         pool = nil
-    }
-
-    private func idled() {
-        log.flags.insert(.streamIdleTimeout)
-        log.details = "stream_idle_timeout"
-        dropAttempt()
-        if responseHasBegun {
-            downstream?.reset(id, .cancel)
-            finish()
-        } else {
-            reply(requestIsComplete ? .timeout : .requestTimeout)
-        }
     }
 }

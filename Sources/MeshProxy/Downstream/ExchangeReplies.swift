@@ -20,6 +20,19 @@ extension Exchange {
         send(head, error.body(for: request), to: downstream)
     }
 
+    /// Neither side has given a sign of life for too long.
+    func idled() {
+        log.flags.insert(.streamIdleTimeout)
+        log.details = "stream_idle_timeout"
+        dropAttempt()
+        if responseHasBegun {
+            downstream?.reset(id, .cancel)
+            finish()
+        } else {
+            reply(requestIsComplete ? .timeout : .requestTimeout)
+        }
+    }
+
     func respondDirectly(_ response: DirectResponse) {
         guard let downstream else { return }
         log.status = response.status

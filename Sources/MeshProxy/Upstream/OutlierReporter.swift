@@ -84,8 +84,8 @@ final class OutlierReporter: TurnEndTask {
 }
 
 extension OutlierDetector.Outcome {
-    /// What a response says of its endpoint: for gRPC what `grpc-status` stands for, where it comes
-    /// with the head.
+    /// What a response says of its endpoint: for gRPC what `grpc-status` stands for, be it in the head
+    /// or in trailers.
     static func answered(_ head: borrowing MessageHead) -> OutlierDetector.Outcome {
         guard let text = head.string(.grpcStatus), let code = Int(text) else {
             return .status(head.status)

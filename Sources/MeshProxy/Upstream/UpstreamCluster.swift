@@ -235,8 +235,11 @@ final class UpstreamCluster {
     }
 
     /// An endpoint answered with this head, so long after it was asked.
-    func answered(_ host: Host, _ head: borrowing MessageHead, took: Duration) {
-        if config.outlierDetection != nil { observed(host, .answered(head)) }
+    /// - Parameter isLast: nothing is to come that says how it went.
+    func answered(
+        _ host: Host, _ head: borrowing MessageHead, took: Duration, isLast: Bool
+    ) {
+        if config.outlierDetection != nil, isLast { observed(host, .answered(head)) }
         if !config.healthChecks.isEmpty, host.verdict == .healthy || host.verdict == .degraded,
             head.string("x-envoy-immediate-health-check-fail") != nil
         {
