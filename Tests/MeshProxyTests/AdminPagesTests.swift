@@ -100,6 +100,9 @@ private func bootstrap(_ change: (inout Bootstrap) -> Void = { _ in }) -> Bootst
         #expect(
             fixture.get("/clusters").text.contains(
                 "web::10.0.0.2:80::evacuation::evacuating: 40 % of 100 %"))
+        #expect(
+            fixture.get("/health").text.contains(
+                "leaving: an operator's word (evacuating: 40 % of 100 %), until it is undone"))
         #expect(fixture.get("/evacuate/undo").status == 405)
         #expect(fixture.get("/evacuate/undo", method: "POST").text.contains("returning: 40 %"))
         fixture.network.run(for: .seconds(3))

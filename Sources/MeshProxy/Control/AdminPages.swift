@@ -55,6 +55,10 @@ struct AdminPages {
             path: "/evacuate/undo", help: "give traffic back (as /evacuate; all without scope)",
             mutates: true
         ) { pages, request throws(AdminQueryError) in try pages.undoEvacuation(request) },
+        Page(
+            path: "/health",
+            help: "endpoints and paths: state, why, and what comes next (?cluster=, ?format=json)"
+        ) { pages, request throws(AdminQueryError) in try pages.health(request) },
         Page(path: "/healthcheck/fail", help: "make readiness fail", mutates: true) { pages, _ in
             pages.control.isHealthFailed = true
             return AdminServer.Reply("OK\n")

@@ -40,16 +40,19 @@ extension AdminPages {
         for words in cluster.subsetWords { text += "\(name)::subset::\(words)\n" }
         for host in cluster.hosts {
             let stem = "\(name)::\(host.address)::"
+            let reason = control.explain(host.endpoint, at: host.address, in: name).text
             text += "\(stem)hostname::\(host.hostname)\n"
             text += "\(stem)health_flags::\(HealthFlags(host).text)\n"
-            text += "\(stem)health_reason::\(reason(config.name, host.address))\n"
+            text += "\(stem)health_reason::\(reason)\n"
             text += "\(stem)weight::\(host.weight)\n"
             text += "\(stem)region::\(host.locality.region)\n"
             text += "\(stem)zone::\(host.locality.zone)\n"
             text += "\(stem)sub_zone::\(host.locality.subZone)\n"
             text += "\(stem)canary::false\n"
             text += "\(stem)priority::\(host.priority)\n"
-            if let words = evacuation(of: host, in: name) {
+            if let words = control.evacuation(
+                of: host.endpoint, at: host.address, in: host.locality, of: name)
+            {
                 text += "\(stem)evacuation::\(words)\n"
             }
         }
@@ -90,23 +93,7 @@ extension AdminPages {
             ))
     }
 
-    private func evacuation(of host: Host, in service: String) -> String? {
-        let now = control.loop.now
-        return control.evacuations.last {
-            !$0.isOver(at: now)
-                && $0.scope.matches(
-                    service: service, host.endpoint, at: host.address, in: host.locality)
-        }?.words(at: now)
-    }
-
     private func observabilityName(_ config: Cluster) -> String {
         config.altStatName.isEmpty ? config.name : config.altStatName
-    }
-
-    private func reason(_ cluster: String, _ address: SocketAddress) -> String {
-        let model = control.healthModel
-        let path = HealthModel.Subject.path(address)
-        if model.phase(of: path) != .well { return model.describe(path, now: control.loop.now) }
-        return model.describe(.endpoint(cluster: cluster, address), now: control.loop.now)
     }
 }
