@@ -156,9 +156,10 @@ public final class Balancer {
     ) {
         for (address, verdict) in verdicts {
             for host in hosts where host.address == address {
-                if verdict == .healthy, host.verdict != .healthy { startSlowly(host, now) }
+                let wasWell = host.isJudgedWell
                 host.verdict = verdict
-                if verdict == .healthy { _ = host.suspicion.succeeded() }
+                if host.isJudgedWell, !wasWell { startSlowly(host, now) }
+                if host.isJudgedWell { _ = host.suspicion.succeeded() }
             }
         }
         needsRebuild = true
@@ -192,8 +193,7 @@ public final class Balancer {
     }
 
     /// Takes in that a connection or request to this host failed in its transport. `release` calls it
-    /// for requests; the pool calls it for connections that failed with no request on them.
-    /// - Parameter address: the connection's own, of a host with several.
+    /// for requests; the pool for connections with no request on them, `over` one of many addresses.
     public func suspect(
         _ host: Host, _ failure: TransportFailure, over address: SocketAddress? = nil, now: Instant
     ) {

@@ -48,7 +48,7 @@ public struct HealthModel {
         var isOut = false
         /// The address that a connect probe can reach; `nil` behind a gateway.
         var probeAddress: SocketAddress?
-        var failedProbe = false
+        var probes = ProbeStanding.passed
         var outlier: (until: Instant, reason: String)?
     }
 
@@ -99,9 +99,9 @@ public struct HealthModel {
 
     /// Configured health checks changed their mind on an endpoint.
     public mutating func probesTurned(
-        cluster: String, _ address: SocketAddress, healthy: Bool
+        cluster: String, _ address: SocketAddress, _ standing: ProbeStanding
     ) -> [Change] {
-        change(.endpoint(cluster: cluster, address)) { $0.failedProbe = !healthy }
+        change(.endpoint(cluster: cluster, address)) { $0.probes = standing }
     }
 
     /// Outlier detection ejected an endpoint, or with `nil` returned it.
@@ -145,7 +145,7 @@ public struct HealthModel {
         // which then is the first failure.
         if kind.isOnlyDoubt, record.phase != .well { return [] }
         if record.kind?.isOnlyDoubt == true, record.phase == .suspect {
-            record = Record(failedProbe: record.failedProbe, outlier: record.outlier)
+            record = Record(probes: record.probes, outlier: record.outlier)
         }
         record.failures += 1
         record.kind = kind
@@ -174,7 +174,7 @@ public struct HealthModel {
     private mutating func recover(_ subject: Subject) -> [Change] {
         guard let record = records[subject], record.phase != .well else { return [] }
         let wasOut = record.isOut
-        records[subject] = Record(failedProbe: record.failedProbe, outlier: record.outlier)
+        records[subject] = Record(probes: record.probes, outlier: record.outlier)
         return wasOut ? [publication(subject)] : []
     }
 
@@ -188,21 +188,29 @@ public struct HealthModel {
     }
 
     private func publication(_ subject: Subject) -> Change {
-        let record = records[subject] ?? Record()
         switch subject {
         case .path(let address):
-            return .path(address, usable: !record.isOut)
+            return .path(address, usable: isUsable(address))
         case .endpoint(let cluster, let address):
-            var verdict = Verdict.healthy
-            if record.failedProbe {
-                verdict = .failedProbe
-            } else if let outlier = record.outlier {
-                verdict = .ejected(until: outlier.until, .outlier(outlier.reason))
-            } else if record.isOut {
-                verdict = .ejected(until: record.until, .transport(record.kind ?? .reset))
-            }
-            return .endpoint(cluster: cluster, address, verdict)
+            return .endpoint(cluster: cluster, address, verdict(cluster: cluster, address))
         }
+    }
+
+    /// Whether workers may go this way.
+    public func isUsable(_ path: SocketAddress) -> Bool { records[.path(path)]?.isOut != true }
+
+    /// What workers are told of an endpoint.
+    public func verdict(cluster: String, _ address: SocketAddress) -> Verdict {
+        let record = records[.endpoint(cluster: cluster, address)] ?? Record()
+        if record.probes == .excluded { return .excluded }
+        if record.probes == .failed { return .failedProbe }
+        if let outlier = record.outlier {
+            return .ejected(until: outlier.until, .outlier(outlier.reason))
+        }
+        if record.isOut {
+            return .ejected(until: record.until, .transport(record.kind ?? .reset))
+        }
+        return record.probes == .degraded ? .degraded : .healthy
     }
 
     // MARK: Time
@@ -246,28 +254,59 @@ public struct HealthModel {
 
     public func phase(of subject: Subject) -> Phase { records[subject]?.phase ?? .well }
 
-    /// State, reason and next step in words: "suspect: connect-refused ×3, probe in 1.2 s".
-    public func describe(_ subject: Subject, now: Instant) -> String {
-        guard let record = records[subject] else { return "well" }
-        if record.failedProbe { return "unhealthy: health checks fail" }
-        if let outlier = record.outlier {
-            return "ejected: \(outlier.reason), looked at in \(seconds(outlier.until - now))"
+    /// What is thought of a subject, why, and what comes next, each in words.
+    public struct Explanation: Equatable, Sendable {
+        /// "well", "suspect", "ejected", "probing", "trial", "unhealthy", "degraded".
+        public var state: String
+        /// Empty where all is well.
+        public var reason = ""
+        public var next = ""
+
+        public init(_ state: String, reason: String = "", next: String = "") {
+            self.state = state
+            self.reason = reason
+            self.next = next
         }
-        let why = "\(record.kind?.word ?? "failures") ×\(record.failures)"
-        let next = record.probeAddress == nil ? "trial" : "probe"
-        switch record.phase {
-        case .well: return "well"
-        case .suspect, .ejected:
-            return "\(record.phase): \(why), \(next) in \(seconds(record.until - now))"
-        case .probing: return "probing: \(why), connecting"
-        case .trial:
-            return "trial: after \(record.kind?.word ?? "failures"), well with the next success"
+
+        /// "suspect: connect-refused ×3, probe in 1.2 s".
+        public var text: String {
+            if reason.isEmpty { return state }
+            return "\(state): \(reason)" + (next.isEmpty ? "" : ", \(next)")
         }
     }
 
-    private func seconds(_ duration: Duration) -> String {
-        let tenths = max(0, duration.milliseconds) / 100
-        return "\(tenths / 10).\(tenths % 10) s"
+    public func explain(_ subject: Subject, now: Instant) -> Explanation {
+        guard let record = records[subject] else { return Explanation("well") }
+        switch record.probes {
+        case .failed: return Explanation("unhealthy", reason: "health checks fail")
+        case .excluded: return Explanation("unhealthy", reason: "health checks have not passed")
+        case .passed, .degraded: break
+        }
+        if let outlier = record.outlier {
+            return Explanation(
+                "ejected", reason: outlier.reason, next: "back in \((outlier.until - now).inTenths)"
+            )
+        }
+        let kind = record.kind?.word ?? "failures"
+        switch record.phase {
+        case .well:
+            return record.probes == .degraded
+                ? Explanation("degraded", reason: "its health check says so") : Explanation("well")
+        case .suspect, .ejected:
+            let next = record.probeAddress == nil ? "trial" : "probe"
+            return Explanation(
+                record.phase.rawValue, reason: "\(kind) ×\(record.failures)",
+                next: "\(next) in \((record.until - now).inTenths)")
+        case .probing:
+            return Explanation(
+                "probing", reason: "\(kind) ×\(record.failures)", next: "connecting")
+        case .trial:
+            return Explanation("trial", reason: "after \(kind)", next: "well with the next success")
+        }
+    }
+
+    public func describe(_ subject: Subject, now: Instant) -> String {
+        explain(subject, now: now).text
     }
 
     /// What must always hold; for tests.
@@ -279,4 +318,14 @@ public struct HealthModel {
             precondition(record.phase != .probing || record.probeAddress != nil)
         }
     }
+}
+
+/// What active health checks make of an endpoint.
+public enum ProbeStanding: Equatable, Sendable {
+    case passed
+    /// It passes, and says that it is degraded.
+    case degraded
+    case failed
+    /// It fails, or was not asked yet, and its priority is reckoned without it.
+    case excluded
 }

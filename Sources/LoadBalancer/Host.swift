@@ -55,8 +55,12 @@ public enum Verdict: Equatable, Sendable {
         case outlier(String)
     }
     case healthy
+    /// Its health checks pass, and it says that it is degraded.
+    case degraded
     case ejected(until: Instant, Reason)
     case failedProbe
+    /// As `failedProbe`, and its priority is reckoned without it.
+    case excluded
 }
 
 /// One endpoint in one worker. It outlives updates that keep its address and hostname, and with it
@@ -136,10 +140,10 @@ public final class Host {
         switch verdict {
         case .ejected(_, .transport): return .suspect
         case .ejected(_, .outlier): return .ejected
-        case .failedProbe: return .unhealthy
-        case .healthy: break
+        case .failedProbe, .excluded: return .unhealthy
+        case .healthy, .degraded: break
         }
-        return endpoint.status == .degraded ? .degraded : .healthy
+        return endpoint.status == .degraded || verdict == .degraded ? .degraded : .healthy
     }
 
     /// Transport failures speak against it or its path, whatever else does.
@@ -151,8 +155,11 @@ public final class Host {
     /// Nothing but a late PING speaks against it.
     var isOnlyDoubted: Bool {
         path.suspicion.reason == .pingLate && !path.isEjected && !suspicion.isSuspected
-            && standing == .suspect && verdict == .healthy
+            && standing == .suspect && isJudgedWell
     }
+
+    /// The control loop has nothing against it.
+    var isJudgedWell: Bool { verdict == .healthy || verdict == .degraded }
 
     /// When its hold and its path's are both over.
     var holdEnds: Instant {
@@ -162,7 +169,7 @@ public final class Host {
     }
 
     func mayTry(_ now: Instant) -> Bool {
-        guard standing == .suspect, verdict == .healthy, !path.isEjected else { return false }
+        guard standing == .suspect, isJudgedWell, !path.isEjected else { return false }
         return (!suspicion.isSuspected || suspicion.mayTry(now))
             && (!path.suspicion.isSuspected || path.suspicion.mayTry(now))
     }

@@ -141,7 +141,7 @@ final class HostSelection {
         tiers = Array(repeating: Tier(), count: levelCount * Health.allCases.count)
         for host in hosts where !host.isHidden {
             levels[host.priority].append(host)
-            guard host.standing == .suspect, host.verdict == .healthy, !host.path.isEjected else {
+            guard host.standing == .suspect, host.isJudgedWell, !host.path.isEjected else {
                 continue
             }
             let ends = host.holdEnds
@@ -157,11 +157,12 @@ final class HostSelection {
             let base = priority * Health.allCases.count
             let healthy = all.filter { $0.standing == .healthy }
             let degraded = all.filter { $0.standing == .degraded }
+            let counted = all.filter { $0.verdict != .excluded }
             var share = PriorityLoad.Level(
-                hosts: all.count, healthy: healthy.count, degraded: degraded.count)
+                hosts: counted.count, healthy: healthy.count, degraded: degraded.count)
             if rules.weighsPriorityHealth {
                 share.weights = PriorityLoad.Weights(
-                    hosts: HostSelection.weight(all), healthy: HostSelection.weight(healthy),
+                    hosts: HostSelection.weight(counted), healthy: HostSelection.weight(healthy),
                     degraded: HostSelection.weight(degraded))
             }
             shares.append(share)
@@ -236,7 +237,7 @@ final class HostSelection {
             let members = eligible.filter { $0.locality == locality }
             let weight = effectiveLocalityWeight(
                 self.weight(of: locality, in: all), available: members.count,
-                of: all.count { $0.locality == locality },
+                of: all.count { $0.locality == locality && $0.verdict != .excluded },
                 overprovisioningFactor: rules.overprovisioningFactor, strict: rules.isStrict)
             if weight <= 0 { continue }
             deadlines.append((random.unit() / weight, result.groups.count))

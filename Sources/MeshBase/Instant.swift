@@ -49,6 +49,12 @@ extension Duration {
         return total < 0 ? (count == limit ? .min : -Int64(count)) : Int64(count)
     }
 
+    /// For people: "1.2 s"; nothing below 0.
+    public var inTenths: String {
+        let tenths = max(0, milliseconds) / 100
+        return "\(tenths / 10).\(tenths % 10) s"
+    }
+
     /// Whole milliseconds, rounded towards zero.
     public var milliseconds: Int64 { nanoseconds / 1_000_000 }
 }

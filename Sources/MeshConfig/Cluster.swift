@@ -53,6 +53,8 @@ public struct Cluster: Sendable, Equatable {
     public var source: SocketAddress?
     /// `ignore_health_on_host_removal`: an endpoint taken away goes at once though healthy.
     public var drainOnHostRemoval: Bool
+    /// `ignore_new_hosts_until_first_hc`: they do not count in their priority before.
+    public var ignoresNewUntilChecked = false
     public var altStatName: String
     public var metadata: Metadata
     public var generation: UInt64

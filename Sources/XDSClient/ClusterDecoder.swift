@@ -79,6 +79,7 @@ extension Decoding {
             cluster.source = address(wrapped, "upstream_bind_config.source_address")
         }
         cluster.drainOnHostRemoval = message.ignoreHealthOnHostRemoval
+        cluster.ignoresNewUntilChecked = message.commonLbConfig.ignoreNewHostsUntilFirstHc
         for filter in message.filters {
             let type = Decoding.typeName(filter.typedConfig.typeURL)
             let opened = within("filters") { $0.open(filter.typedConfig) }
@@ -389,97 +390,5 @@ extension Decoding {
         if (65535...UInt32(Int32.max)).contains(value) { return Int(value) }
         refuse(field, expected: "65535 to 2147483647", got: "\(value)")
         return 65535
-    }
-
-    private mutating func probe(_ message: Envoy_Config_Core_V3_HealthCheck) -> ProbeConfig? {
-        noteUnknown(message)
-        let kind: ProbeConfig.Kind
-        switch message.healthChecker {
-        case .tcpHealthCheck(let tcp):
-            let send = within("tcp_health_check.send") { $0.payload(tcp.send) }
-            let receive = each("tcp_health_check.receive", tcp.receive) { $0.payload($1) }
-            kind = .tcp(send: send, receive: receive)
-        case .httpHealthCheck(let http):
-            var config = HTTPProbeConfig(path: http.path, host: http.host)
-            if http.path.isEmpty {
-                refuse("http_health_check.path", expected: "a path", got: "none")
-            }
-            if http.method != .methodUnspecified {
-                config.method = http.method.protoName
-            }
-            config.useHTTP2 = http.codecClientType == .http2
-            config.expectedStatuses = http.expectedStatuses.compactMap { range in
-                guard range.start >= 100, range.end <= 600, range.start < range.end else {
-                    refuse(
-                        "http_health_check.expected_statuses", expected: "a range in [100, 600)",
-                        got: "\(range.start)..\(range.end)")
-                    return nil
-                }
-                return Int(range.start)..<Int(range.end)
-            }
-            config.requestHeaders = headerChanges(
-                add: http.requestHeadersToAdd, remove: http.requestHeadersToRemove, "request")
-            kind = .http(config)
-        case .grpcHealthCheck(let grpc):
-            kind = .grpc(service: grpc.serviceName, authority: grpc.authority)
-        case .customHealthCheck, nil:
-            refuse(
-                expected: "tcp_health_check, http_health_check or grpc_health_check",
-                got: message.healthChecker == nil ? "none" : "custom_health_check")
-            return nil
-        }
-        var probe = ProbeConfig(kind: kind)
-        guard message.hasTimeout, message.hasInterval else {
-            refuse(expected: "timeout and interval", got: "not both")
-            return nil
-        }
-        probe.timeout = positive(message.timeout, "timeout")
-        probe.interval = positive(message.interval, "interval")
-        probe.unhealthyThreshold = max(1, Int(message.unhealthyThreshold.value))
-        probe.healthyThreshold = max(1, Int(message.healthyThreshold.value))
-        if message.hasUnhealthyInterval {
-            probe.unhealthyInterval = duration(message.unhealthyInterval, "unhealthy_interval")
-        }
-        if message.hasNoTrafficInterval {
-            probe.noTrafficInterval = duration(message.noTrafficInterval, "no_traffic_interval")
-        }
-        probe.initialJitter = duration(message.initialJitter, "initial_jitter")
-        probe.intervalJitter = duration(message.intervalJitter, "interval_jitter")
-        probe.intervalJitterPercent = Int(message.intervalJitterPercent)
-        if message.hasReuseConnection { probe.reuseConnection = message.reuseConnection.value }
-        probe.alwaysLogFailures = message.alwaysLogHealthCheckFailures
-        return probe
-    }
-
-    /// Text is hexadecimal here, as Envoy has it.
-    private mutating func payload(_ message: Envoy_Config_Core_V3_HealthCheck.Payload) -> [UInt8] {
-        switch message.payload {
-        case .binary(let data): return [UInt8](data)
-        case .text(let text):
-            let digits = text.compactMap(\.hexDigitValue)
-            if digits.count != text.count || digits.count % 2 != 0 {
-                refuse("text", expected: "hex digits", got: "\"\(text)\"")
-                return []
-            }
-            return stride(from: 0, to: digits.count, by: 2)
-                .map { UInt8(digits[$0] * 16 + digits[$0 + 1]) }
-        case nil: return []
-        }
-    }
-}
-
-extension Envoy_Config_Core_V3_RequestMethod {
-    fileprivate var protoName: String {
-        switch self {
-        case .head: "HEAD"
-        case .post: "POST"
-        case .put: "PUT"
-        case .delete: "DELETE"
-        case .connect: "CONNECT"
-        case .options: "OPTIONS"
-        case .trace: "TRACE"
-        case .patch: "PATCH"
-        default: "GET"
-        }
     }
 }

@@ -108,12 +108,20 @@ import Testing
     func beside() {
         var model = HealthModel()
         #expect(
-            model.probesTurned(cluster: "c", host, healthy: false)
+            model.probesTurned(cluster: "c", host, .failed)
                 == [.endpoint(cluster: "c", host, .failedProbe)])
         #expect(
             model.outlierTurned(cluster: "c", host, ejectedUntil: at(5), reason: "5xx").isEmpty)
         #expect(
-            model.probesTurned(cluster: "c", host, healthy: true)
+            model.probesTurned(cluster: "c", host, .passed)
                 == [.endpoint(cluster: "c", host, .ejected(until: at(5), .outlier("5xx")))])
+        // Being degraded is the least that is said of it.
+        #expect(model.probesTurned(cluster: "c", host, .degraded).isEmpty)
+        #expect(
+            model.outlierTurned(cluster: "c", host, ejectedUntil: nil, reason: "")
+                == [.endpoint(cluster: "c", host, .degraded)])
+        #expect(
+            model.probesTurned(cluster: "c", host, .excluded)
+                == [.endpoint(cluster: "c", host, .excluded)])
     }
 }

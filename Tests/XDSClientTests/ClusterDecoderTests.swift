@@ -75,4 +75,73 @@ import XDSClient
             """)
         #expect(bad.cluster == nil && bad.problem.contains("additional_addresses"))
     }
+
+    private func check(_ fields: String) -> (ProbeConfig?, String) {
+        let result = decode(
+            "load_assignment: {cluster_name: a}, health_checks: [{timeout: 1s, interval: 5s, "
+                + fields + "}]")
+        return (result.cluster?.healthChecks.first, result.problem)
+    }
+
+    @Test("health_checks with all that a check may say")
+    func healthCheck() {
+        let sink = "x/envoy.extensions.health_check.event_sinks.file.v3.HealthCheckEventFileSink"
+        let (value, problem) = check(
+            """
+            unhealthy_threshold: 4, healthy_threshold: 3, unhealthy_interval: 6s,
+            unhealthy_edge_interval: 7s, healthy_edge_interval: 8s, no_traffic_interval: 9s,
+            no_traffic_healthy_interval: 10s, initial_jitter: 1s, interval_jitter: 2s,
+            interval_jitter_percent: 30, alt_port: 81, reuse_connection: false,
+            event_log_path: /tmp/a, always_log_health_check_failures: true,
+            always_log_health_check_success: true, tls_options: {alpn_protocols: [h2]},
+            transport_socket_match_criteria: {tls: "on"},
+            event_logger: [{name: f, typed_config: {"@type": \(sink), event_log_path: /tmp/b}}],
+            http_health_check: {path: /ready, host: h, method: HEAD, codec_client_type: HTTP2,
+              expected_statuses: [{start: 200, end: 300}],
+              retriable_statuses: [{start: 500, end: 501}],
+              service_name_matcher: {prefix: shop}, receive: [{text: "6f6b"}],
+              request_headers_to_add: [{header: {key: a, value: b}}],
+              request_headers_to_remove: [user-agent]}
+            """)
+        var http = HTTPProbeConfig(
+            path: "/ready", host: "h", method: "HEAD", expectedStatuses: [200..<300],
+            useHTTP2: true)
+        http.retriableStatuses = [500..<501]
+        http.serviceName = StringMatcher(.prefix("shop"))
+        http.receive = [Array("ok".utf8)]
+        guard case .http(let given)? = value?.kind else {
+            Issue.record("\(problem)")
+            return
+        }
+        http.requestHeaders = given.requestHeaders
+        #expect(given == http && given.requestHeaders != HeaderChanges())
+        #expect(value?.unhealthyThreshold == 4 && value?.healthyThreshold == 3)
+        #expect(value?.unhealthyInterval == .seconds(6))
+        #expect(value?.unhealthyEdgeInterval == .seconds(7))
+        #expect(value?.healthyEdgeInterval == .seconds(8))
+        #expect(value?.noTrafficInterval == .seconds(9))
+        #expect(value?.noTrafficHealthyInterval == .seconds(10))
+        #expect(value?.initialJitter == .seconds(1) && value?.intervalJitter == .seconds(2))
+        #expect(value?.intervalJitterPercent == 30 && value?.altPort == 81)
+        #expect(value?.reuseConnection == false && value?.alpn == ["h2"])
+        #expect(value?.eventLogPaths == ["/tmp/a", "/tmp/b"])
+        #expect(value?.alwaysLogsFailures == true && value?.alwaysLogsSuccesses == true)
+        #expect(value?.transportCriteria == ["tls": .string("on")])
+    }
+
+    @Test(
+        "A check that could not be made as it says is refused",
+        arguments: [
+            ("http_health_check: {host: a}", "path"),
+            ("http_health_check: {path: /, codec_client_type: HTTP3}", "codec_client_type"),
+            ("http_health_check: {path: /, method: CONNECT}", "method"),
+            ("http_health_check: {path: /, retriable_statuses: [{start: 1, end: 2}]}", "retriable"),
+            ("tcp_health_check: {}, unhealthy_edge_interval: 0s", "unhealthy_edge_interval"),
+            ("tcp_health_check: {}, event_logger: [{name: x}]", "event_logger"),
+            ("custom_health_check: {name: redis}", "health_checks"),
+        ])
+    func refusedCheck(fields: String, place: String) {
+        let (value, problem) = check(fields)
+        #expect(value == nil && problem.contains(place), "\(problem)")
+    }
 }

@@ -36,7 +36,7 @@ extension ConfigJSON {
             ("health_checks", .array(cluster.healthChecks.map(healthCheck))),
             ("circuit_breakers", circuitBreakers(cluster)),
             ("lb_policy", .string(policy(cluster.loadBalancing.policy))),
-            ("common_lb_config", commonLB(cluster.loadBalancing)),
+            ("common_lb_config", commonLB(cluster)),
             ("lb_subset_config", cluster.loadBalancing.subsets.map(subsets) ?? .null),
             ("outlier_detection", cluster.outlierDetection.map(outlierDetection) ?? .null),
             ("transport_socket", transport(cluster.transport)),
@@ -50,6 +50,7 @@ extension ConfigJSON {
                     })
             ),
             ("typed_extension_protocol_options", protocolOptions(cluster)),
+            ("ignore_health_on_host_removal", flag(cluster.drainOnHostRemoval)),
             ("metadata", metadata(cluster.metadata)))
     }
 
@@ -93,7 +94,8 @@ extension ConfigJSON {
             ("metadata_fallback_policy", rules.readsFallbackList ? "FALLBACK_LIST" : .null))
     }
 
-    private static func commonLB(_ balancing: LoadBalancing) -> JSONValue {
+    private static func commonLB(_ cluster: Cluster) -> JSONValue {
+        let balancing = cluster.loadBalancing
         var zones = JSONValue.null
         if case .zoneAware(let rule) = balancing.localityMode, rule != .init() {
             zones = .message(
@@ -107,7 +109,8 @@ extension ConfigJSON {
                 balancing.panicThreshold == 50
                     ? .null : ["value": .decimal(balancing.panicThreshold)]
             ), ("zone_aware_lb_config", zones),
-            ("locality_weighted_lb_config", balancing.localityMode == .weighted ? [:] : .null))
+            ("locality_weighted_lb_config", balancing.localityMode == .weighted ? [:] : .null),
+            ("ignore_new_hosts_until_first_hc", flag(cluster.ignoresNewUntilChecked)))
     }
 
     private static func protocolOptions(_ cluster: Cluster) -> JSONValue {
@@ -220,52 +223,6 @@ extension ConfigJSON {
                 "successful_active_health_check_uneject_host",
                 .bool(detection.successfulActiveHealthCheckUnejectHost)
             ), ("always_eject_one_host", flag(detection.alwaysEjectOneHost)))
-    }
-
-    private static func healthCheck(_ check: ProbeConfig) -> JSONValue {
-        let kind: (String, JSONValue)
-        switch check.kind {
-        case .tcp(let send, let receive):
-            kind = (
-                "tcp_health_check",
-                .message(
-                    ("send", send.isEmpty ? .null : ["text": .string(hex(send))]),
-                    ("receive", .array(receive.map { ["text": .string(hex($0))] })))
-            )
-        case .http(let http):
-            kind = (
-                "http_health_check",
-                .message(
-                    ("path", .string(http.path)), ("host", .string(http.host)),
-                    ("method", http.method == "GET" ? .null : .string(http.method)),
-                    (
-                        "expected_statuses",
-                        .array(
-                            http.expectedStatuses.map {
-                                [
-                                    "start": .number(Int64($0.lowerBound)),
-                                    "end": .number(Int64($0.upperBound)),
-                                ]
-                            })
-                    ), ("codec_client_type", http.useHTTP2 ? "HTTP2" : .null))
-            )
-        case .grpc(let service, let authority):
-            kind = (
-                "grpc_health_check",
-                .message(
-                    ("service_name", .string(service)), ("authority", .string(authority)))
-            )
-        }
-        return .message(
-            ("timeout", duration(check.timeout)), ("interval", duration(check.interval)),
-            ("unhealthy_threshold", .number(Int64(check.unhealthyThreshold))),
-            ("healthy_threshold", .number(Int64(check.healthyThreshold))), kind,
-            ("no_traffic_interval", optional(check.noTrafficInterval)),
-            ("unhealthy_interval", optional(check.unhealthyInterval)))
-    }
-
-    private static func hex(_ bytes: [UInt8]) -> String {
-        bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
     }
 
     private static func endpointPolicy(_ set: EndpointSet) -> JSONValue {

@@ -24,6 +24,7 @@ final class ControlLoop {
     private var silences = SilenceWatch()
     private var probes: ProbeRunner?
     private var outliers: OutlierWatch?
+    private var removed = RemovedEndpoints()
     /// Priorities that are not whole, as workers told last.
     let failbacks = FailbackBoard()
     var evacuations: [Evacuation] = []
@@ -79,10 +80,8 @@ final class ControlLoop {
         healthTimer = LoopTimer(loop.timers) { [unowned self] in healthDeadline() }
         names = NameWatch(loop: loop) { [unowned self] in publish() }
         probes = ProbeRunner(
-            clusters: clusters,
-            turned: { [unowned self] cluster, address, healthy in
-                publish(health.probesTurned(cluster: cluster, address, healthy: healthy))
-            },
+            clusters: clusters, events: HealthEventLog(loop: loop, log: log.component("health")),
+            turned: { [unowned self] in turned($0) },
             passed: { [unowned self] cluster, address in
                 outliers?.healthCheckPassed(cluster: cluster, address)
             })
@@ -115,6 +114,11 @@ final class ControlLoop {
     }
     var warming: [String] { discovery?.warming ?? [] }
     var healthModel: HealthModel { health }
+
+    /// Why health checks object to an endpoint, and when it is asked next.
+    func objectionOfProbes(_ cluster: String, _ address: SocketAddress) -> (String, String)? {
+        probes?.objection(cluster, address, now: loop.now)
+    }
 
     /// When the first certificate in force ends, in seconds since 1970; read once for a snapshot.
     var firstCertificateEnd: Int64? {
@@ -168,6 +172,7 @@ final class ControlLoop {
         names?.watch(base.clusters)
         var snapshot = base
         if let names, !names.isEmpty { snapshot.clusters = snapshot.clusters.map(names.resolved) }
+        removed.keep(in: &snapshot.clusters) { [probes] in probes?.isHealthy($0, $1) ?? false }
         readFiles(of: snapshot)
         snapshot.files = contents
         snapshotCount += 1
@@ -176,9 +181,10 @@ final class ControlLoop {
         published = snapshot
         clusters.adopt(snapshot)
         outliers?.adopt(snapshot.clusters)
-        probes?.adopt(snapshot.clusters)
         forgetHealth(of: snapshot)
         for worker in workers { worker(.adopt(snapshot)) }
+        // What it says of new endpoints is for those who have them.
+        probes?.adopt(snapshot.clusters)
     }
 
     private func readFiles(of snapshot: Snapshot) {
@@ -268,9 +274,26 @@ final class ControlLoop {
             if failure.kind.isSilence { fellSilent(address, of: cluster) }
         case .recovered(let cluster, let address, let path):
             publish(health.succeeded(cluster: cluster, address, gateway: path))
+        case .saidUnhealthy(let cluster, let address):
+            probes?.saidUnhealthy(cluster, address)
+        case .used(let cluster):
+            probes?.used(cluster)
         case .answered(let path):
             publish(health.answered(path: path))
         }
+    }
+
+    /// Health checks changed their mind on these.
+    private func turned(_ turns: [ProbeRunner.Turn]) {
+        publish(
+            turns.flatMap { turn in
+                health.probesTurned(cluster: turn.cluster, turn.address, turn.standing)
+            })
+        let areGone = turns.contains {
+            $0.standing == .failed && removed.isLingering($0.cluster, $0.address)
+        }
+        // Not from inside the probes' own call.
+        if areGone { loop.atTurnEnd(Deferred { [weak self] in self?.publish() }) }
     }
 
     /// A first hop keeps silent; when others of its locality do, too, all workers ask the rest.
@@ -475,6 +498,7 @@ final class ControlLoop {
     }
 
     func reopenLogs() {
+        probes?.reopenLogs()
         for worker in workers { worker(.reopenLogs) }
     }
 }

@@ -8,6 +8,7 @@ struct HealthFlags {
     var isDegraded = false
     var isExcluded = false
     var isFailedByProbe = false
+    var isDegradedByProbe = false
     /// By outlier detection, or by our own judgement of transport failures.
     var isEjected = false
 
@@ -25,14 +26,20 @@ struct HealthFlags {
         }
         switch verdict {
         case .healthy: break
+        case .degraded: isDegradedByProbe = true
         case .failedProbe: isFailedByProbe = true
+        case .excluded: isFailedByProbe = true
         case .ejected: isEjected = true
         }
-        if isFailedByEDS || isFailedByProbe || isEjected { isDegraded = false }
+        if isFailedByEDS || isFailedByProbe || isEjected {
+            isDegraded = false
+            isDegradedByProbe = false
+        }
     }
 
     var isHealthy: Bool {
         !isFailedByEDS && !isDegraded && !isExcluded && !isFailedByProbe && !isEjected
+            && !isDegradedByProbe
     }
 
     /// "healthy", or "/failed_active_hc/failed_outlier_check" and so on.
@@ -41,6 +48,7 @@ struct HealthFlags {
         if isFailedByProbe { text += "/failed_active_hc" }
         if isEjected { text += "/failed_outlier_check" }
         if isFailedByEDS { text += "/failed_eds_health" }
+        if isDegradedByProbe { text += "/degraded_active_hc" }
         if isDegraded { text += "/degraded_eds_health" }
         if isExcluded { text += "/eds_status_draining" }
         return text.isEmpty ? "healthy" : text

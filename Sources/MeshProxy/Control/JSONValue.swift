@@ -39,6 +39,14 @@ enum JSONValue: Sendable {
         return text + "\n"
     }
 
+    /// Without a line's end inside or after it.
+    var line: String {
+        var text = ""
+        write(to: &text, indent: "")
+        return text
+    }
+
+    /// - Parameter indent: with the line's end before it; empty: all on one line.
     private func write(to text: inout String, indent: String) {
         switch self {
         case .null: text += "null"
@@ -51,7 +59,7 @@ enum JSONValue: Sendable {
                 text += "[]"
                 return
             }
-            let inner = indent + " "
+            let inner = indent.isEmpty ? "" : indent + " "
             text += "["
             for (index, item) in items.enumerated() {
                 text += index == 0 ? inner : "," + inner
@@ -63,12 +71,12 @@ enum JSONValue: Sendable {
                 text += "{}"
                 return
             }
-            let inner = indent + " "
+            let inner = indent.isEmpty ? "" : indent + " "
             text += "{"
             for (index, field) in fields.enumerated() {
                 text += index == 0 ? inner : "," + inner
                 JSONValue.write(field.key, to: &text)
-                text += ": "
+                text += indent.isEmpty ? ":" : ": "
                 field.value.write(to: &text, indent: inner)
             }
             text += indent + "}"

@@ -15,7 +15,9 @@ final class UpstreamCluster {
     private let balancer: Balancer
     let limits: ClusterLimits
     /// One for each transport that the cluster has, made when it is first needed.
-    private var tls: [Int: TLSContext] = [:]
+    private var tls: [TransportKey: TLSContext] = [:]
+    /// Its health checks know that it is connected to.
+    private var hasToldOfUse = false
     private let sessions = TLSSessionCache()
     private var sharedContext: HTTPCodecContext?
     /// Almost always `nil`; every attempt and every end of a request looks.
@@ -36,6 +38,12 @@ final class UpstreamCluster {
 
     /// The balancing policy's own hash policies, which go before a route's.
     private(set) var hashKey: HashKeyRule?
+
+    private struct TransportKey: Hashable {
+        /// 0 is the cluster's own, then come its `transportMatches`.
+        var index: Int
+        var alpn: [String]
+    }
 
     /// How an endpoint answered, for its balancer and for health.
     enum Outcome {
@@ -128,7 +136,7 @@ final class UpstreamCluster {
 
     func adopt(_ verdicts: [(address: SocketAddress, verdict: Verdict)]) {
         balancer.setVerdicts(verdicts, now: set.loop.now)
-        for (address, verdict) in verdicts where verdict != .healthy {
+        for (address, verdict) in verdicts where verdict != .healthy && verdict != .degraded {
             for host in balancer.hosts where host.address == address {
                 pools(of: host)?.closeIdle()
             }
@@ -221,11 +229,19 @@ final class UpstreamCluster {
 
     // MARK: Outliers
 
-    var detectsOutliers: Bool { config.outlierDetection != nil || balancer.judgesAnswers }
+    /// Whether anybody wants to know how requests were answered.
+    var detectsOutliers: Bool {
+        config.outlierDetection != nil || !config.healthChecks.isEmpty || balancer.judgesAnswers
+    }
 
     /// An endpoint answered with this head, so long after it was asked.
     func answered(_ host: Host, _ head: borrowing MessageHead, took: Duration) {
         if config.outlierDetection != nil { observed(host, .answered(head)) }
+        if !config.healthChecks.isEmpty, host.verdict == .healthy || host.verdict == .degraded,
+            head.string("x-envoy-immediate-health-check-fail") != nil
+        {
+            set.report(.saidUnhealthy(cluster: name, address: host.address))
+        }
         if balancer.judgesAnswers {
             balancer.observed(host, status: head.status, took: took, now: set.loop.now)
         }
@@ -375,23 +391,39 @@ final class UpstreamCluster {
     }
 
     /// The context for connections to a host, `nil` for plaintext.
-    func tlsContext(for host: Host) throws(TLSConfigurationError) -> TLSContext? {
-        var index = 0
-        var transport = config.transport
-        for (position, match) in config.transportMatches.enumerated()
-        where match.criteria.allSatisfy({ key, value in
-            host.endpoint.metadata["envoy.transport_socket_match", key] == value
-        }) {
-            index = position + 1
-            transport = match.transport
-            break
-        }
-        guard case .tls(let policy) = transport else { return nil }
-        if let known = tls[index] { return known }
+    /// - Parameters:
+    ///   - criteria: in the place of the host's own `envoy.transport_socket_match`.
+    ///   - alpn: in the place of the transport's, unless empty.
+    func tlsContext(
+        for host: Host, _ criteria: [String: MetadataValue]? = nil, alpn: [String] = []
+    ) throws(TLSConfigurationError) -> TLSContext? {
+        let (index, transport) = transport(for: host, criteria)
+        guard case .tls(var policy) = transport else { return nil }
+        let key = TransportKey(index: index, alpn: alpn)
+        if let known = tls[key] { return known }
+        if !alpn.isEmpty { policy.common.alpn = alpn }
         let context = try TLSContext(
             upstream: policy, secrets: set.secrets, files: set.files)
-        tls[index] = context
+        tls[key] = context
         return context
+    }
+
+    private func transport(
+        for host: Host, _ criteria: [String: MetadataValue]?
+    ) -> (index: Int, Transport) {
+        for (position, match) in config.transportMatches.enumerated()
+        where match.criteria.allSatisfy({ key, value in
+            let given = criteria.map { $0[key] }
+            return (given ?? host.endpoint.metadata["envoy.transport_socket_match", key]) == value
+        }) {
+            return (position + 1, match.transport)
+        }
+        return (0, config.transport)
+    }
+
+    /// Whether connections to a host with these criteria are TLS.
+    func usesTLS(for host: Host, _ criteria: [String: MetadataValue]?) -> Bool {
+        transport(for: host, criteria).1 != .plaintext
     }
 
     func makeSession(_ context: TLSContext, for host: Host) -> TLSSession {
@@ -409,6 +441,10 @@ final class UpstreamCluster {
     // MARK: What pools and connections say
 
     func connecting(_ host: Host) {
+        if !hasToldOfUse, !config.healthChecks.isEmpty {
+            hasToldOfUse = true
+            set.report(.used(cluster: name))
+        }
         metrics.connecting()
     }
 
