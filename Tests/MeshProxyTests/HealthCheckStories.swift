@@ -187,6 +187,32 @@ import Testing
         #expect(scene.mesh.finish() == [])
     }
 
+    @Test("Checks change while one is under way: its answer counts no more, the new one decides")
+    func changedMidway() {
+        let mesh = SimulatedMesh(seed: 11)
+        let a = mesh.upstream("a") {
+            .reply($0.path == "/old" ? 503 : 200).after(.milliseconds(400))
+        }
+        let plane = mesh.controlPlane("east")
+        let proxy = mesh.controlledProxy(plane)
+        for path in ["/old", "/new"] {
+            plane.serve(
+                [
+                    ResourceText.listener(), ResourceText.routes(to: "svc"),
+                    ResourceText.cluster(
+                        "svc",
+                        ", health_checks: [{timeout: 1s, interval: 10s, initial_jitter: 0.001s, "
+                            + "http_health_check: {path: \(path)}}]"),
+                    ResourceText.endpoints("svc", [a]),
+                ].joined(separator: "\n"))
+            mesh.run(for: .milliseconds(200))
+        }
+        mesh.run(for: .seconds(1))
+        #expect(a.requests.map(\.path) == ["/old", "/new"])
+        #expect(proxy.page("/clusters").contains("health_flags::healthy"))
+        #expect(mesh.finish() == [])
+    }
+
     @Test("The endpoint's own place and name for checks, and one that is never checked")
     func ownPlace() {
         let mesh = SimulatedMesh(seed: 9)
