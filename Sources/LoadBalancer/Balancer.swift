@@ -284,7 +284,7 @@ public final class Balancer {
     /// first hop. Who waits is not known here, so in a cluster with subsets there is none.
     public func alternative(to host: Host, now: Instant) -> Host? {
         if subsets != nil { return nil }
-        let other = elsewhere(PickContext(now: now, attempted: [host]), in: whole)
+        let other = elsewhere(PickContext(now: now, attempted: [host]), in: whole)?.host
         return other?.path === host.path ? nil : other
     }
 
@@ -394,16 +394,15 @@ public final class Balancer {
     private func pick(_ request: PickContext, in selection: HostSelection) -> PickResult {
         if selection.hosts.isEmpty { return .none(.noEndpoints) }
         if selection.isSingle { return takeSingle(selection.hosts[0], request.now) }
-        if !request.attempted.isEmpty, let host = elsewhere(request, in: selection) {
-            return take(host, .elsewhere, in: selection, now: request.now)
+        if !request.attempted.isEmpty, let other = elsewhere(request, in: selection) {
+            return take(other.host, .elsewhere, in: selection, now: request.now)
         }
         let isPanicking = selection.load.isPanicking
         if selection.load.isEmpty, !isPanicking { return lastResort(request, in: selection) }
         // Of a key the same remainder decides the priority as in Envoy.
         let key = usesKeys ? request.key ?? random.next() : nil
         let (priority, isDegraded) = selection.load.choose(key ?? random.next())
-        let health: HostSelection.Health =
-            isPanicking ? .all : isDegraded ? .degraded : .healthy
+        let health = HostSelection.Health(isDegraded: isDegraded, isPanicking: isPanicking)
         return pick(request, in: selection, priority, health, key)
     }
 
@@ -473,7 +472,9 @@ public final class Balancer {
 
     /// For a retry: a host that is well, was not tried, and lies as far as can be from those that were.
     /// Of equally far ones the best priority, and there by weight.
-    private func elsewhere(_ request: PickContext, in selection: HostSelection) -> Host? {
+    private func elsewhere(
+        _ request: PickContext, in selection: HostSelection
+    ) -> Elsewhere? {
         var best: Host?
         var bestRank = (distance: 0, health: 0, priority: 0)
         var weights: UInt64 = 0
@@ -496,7 +497,7 @@ public final class Balancer {
                 }
             }
         }
-        return best
+        return best.map { Elsewhere($0, distance: bestRank.distance, health: bestRank.health) }
     }
 
     /// What two hosts do not share: region 3, zone 2, first hop 1, nothing but themselves 0.
@@ -601,16 +602,58 @@ public final class Balancer {
     private func returnGradually(_ now: Instant) {
         let (shares, load) = (whole.shares, whole.load)
         let changes = failback.advance(
-            // What an evacuation takes away comes back at its own pace, and a doubt is no outage.
-            usable: shares.indices.map { index in
-                shares[index].healthy + shares[index].degraded > 0
-                    || whole.levels[index].contains { $0.evacuated > 0 || $0.isOnlyDoubted }
-            },
+            usable: shares.indices.map(isUsable),
             load: shares.indices.map { load.healthyLoad[$0] + load.degradedLoad[$0] }, now: now)
         if failback.isActive { whole.load = failback.ramped(load, shares, by: rules.load) }
         nextChange = min(nextChange, failback.nextDeadline)
         for change in changes { failbackChanged(change) }
         spill?.rebuilt(hosts, whole.load, now: now)
+    }
+
+    /// Whether a priority is not out. What an evacuation takes away comes back at its own pace, and a
+    /// doubt is no outage.
+    func isUsable(_ priority: Int) -> Bool {
+        guard priority < whole.shares.count else { return false }
+        return whole.shares[priority].healthy + whole.shares[priority].degraded > 0
+            || whole.levels[priority].contains { $0.evacuated > 0 || $0.isOnlyDoubted }
+    }
+
+    // MARK: Inside a stack
+
+    var shares: [PriorityLoad.Level] { whole.shares }
+    var overprovisioningFactor: UInt32 { rules.overprovisioningFactor }
+
+    /// Chooses in a priority that somebody else has settled on; among subsets it is settled anew.
+    /// - Parameter isPanicking: health is disregarded, if it is as bad here.
+    func pick(
+        _ request: PickContext, in priority: Int, isDegraded: Bool, isPanicking: Bool
+    ) -> PickResult {
+        if let subsets { return pick(request, from: subsets) }
+        let health = HostSelection.Health(
+            isDegraded: isDegraded, isPanicking: isPanicking && load.isPanicking)
+        let key = usesKeys ? request.key ?? random.next() : nil
+        return pick(request, in: whole, priority, health, key)
+    }
+
+    /// A suspect whose hold is over, if there is one.
+    func tryOne(_ now: Instant) -> PickResult? {
+        if subsets != nil { return nil }
+        return whole.trials.first { $0.mayTry(now) }
+            .map { take($0, .trial, in: whole, now: now) }
+    }
+
+    /// For a retry: where it could go. Among subsets that is for `pick` to say.
+    func elsewhere(_ request: PickContext) -> Elsewhere? {
+        subsets == nil ? elsewhere(request, in: whole) : nil
+    }
+
+    func take(_ other: Elsewhere, now: Instant) -> PickResult {
+        take(other.host, .elsewhere, in: whole, now: now)
+    }
+
+    func lastResort(_ request: PickContext) -> PickResult {
+        if let subsets { return pick(request, from: subsets) }
+        return lastResort(request, in: whole)
     }
 
     // MARK: Looking

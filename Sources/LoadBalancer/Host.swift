@@ -92,6 +92,8 @@ public final class Host {
     var meter = -1
     /// The shell's: its pool of connections.
     public var attachment: AnyObject?
+    /// The shell's: its cluster, where that is a member of an aggregate.
+    public weak var owner: AnyObject?
     /// The shell's: where answers are counted, once there was one, for outlier detection.
     public var tally: OutlierTally?
 

@@ -89,8 +89,10 @@ extension Decoding {
             }
         case .clusterProvided:
             if case .type(.originalDst)? = message.clusterDiscoveryType { return }
+            let type = Decoding.typeName(message.clusterType.typedConfig.typeURL)
+            if type == Decoding.aggregateCluster { return }
             refuse(
-                "lb_policy", expected: "CLUSTER_PROVIDED with ORIGINAL_DST alone",
+                "lb_policy", expected: "CLUSTER_PROVIDED with ORIGINAL_DST or an aggregate alone",
                 got: "CLUSTER_PROVIDED")
         case .loadBalancingPolicyConfig:
             refuse("load_balancing_policy", expected: "a policy", got: "none")
