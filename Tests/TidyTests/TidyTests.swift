@@ -165,7 +165,7 @@ struct SourceFile {
 enum SourceTree {
     static let longFiles: [String: Int] = [
         "Sources/HTTPCodec/HTTP2Connection.swift": 910,
-        "Sources/MeshProxy/Downstream/Exchange.swift": 705,
+        "Sources/MeshProxy/Downstream/Exchange.swift": 716,
         "Sources/MeshConfig/LinearRegex.swift": 715,
     ]
 
