@@ -35,6 +35,8 @@ public final class Balancer {
     /// Whether a pick's key matters.
     public private(set) var usesKeys: Bool
     private var watchesLatency: Bool
+    /// What hosts say of their load matters: `reported` is to be told of it.
+    public private(set) var readsReports: Bool
     public var hosts: [Host] { whole.hosts }
     public let paths: PathHealth
     private let settings: Settings
@@ -75,6 +77,7 @@ public final class Balancer {
         self.configuration = configuration
         usesKeys = configuration.policy.usesKeys
         watchesLatency = configuration.policy.watchesLatency
+        readsReports = configuration.policy.readsReports
         self.paths = paths
         self.settings = settings
         self.random = random
@@ -99,6 +102,7 @@ public final class Balancer {
             self.configuration = configuration
             usesKeys = configuration.policy.usesKeys
             watchesLatency = configuration.policy.watchesLatency
+            readsReports = configuration.policy.readsReports
         }
         rules.configuration = self.configuration
         rules.weighsPriorityHealth = weighsPriorityHealth
@@ -310,13 +314,19 @@ public final class Balancer {
     /// A priority is on its way back.
     public var isFailingBack: Bool { failback.isActive }
     /// Answers matter beyond the transport: `observed` is to be told of them.
-    public var judgesAnswers: Bool { failback.isActive || watchesLatency }
+    public var judgesAnswers: Bool { failback.isActive || watchesLatency || readsReports }
 
     /// A host answered a request, while `judgesAnswers`; before its `release`.
     public func observed(_ host: Host, status: Int, took: Duration, now: Instant) {
         if status >= 500, failback.isActive { answeredBadly(host) }
         guard watchesLatency, case .peakEWMA(let rule) = configuration.policy else { return }
         rule.observe(host, took: took, failed: status >= 500, now: now)
+    }
+
+    /// A host said how loaded it is, while `readsReports`.
+    public func reported(_ host: Host, _ report: LoadReport, now: Instant) {
+        guard case .reportedLoad(let rule) = configuration.policy else { return }
+        rule.observe(host, report, now: now)
     }
 
     private func answeredBadly(_ host: Host) {
@@ -576,9 +586,10 @@ public final class Balancer {
         nextChange = .distantFuture
         for host in hosts { host.choosePath() }
         if !evacuations.isEmpty { evacuate(now) }
+        let nextWeighing = readsReports ? weigh(now) : .distantFuture
         whole.rebuild(
             rules, levelCount: (hosts.map(\.priority).max() ?? -1) + 1, now: now, &random)
-        nextChange = min(nextChange, whole.nextTrial)
+        nextChange = min(nextChange, whole.nextTrial, nextWeighing)
         returnGradually(now)
         rebuilds += 1
         guard let rule = configuration.subsets else { return }
@@ -587,6 +598,13 @@ public final class Balancer {
         if configuration.localityMode == .weighted, rule.localityWeights == .ignored {
             subsetRules.configuration.localityMode = .zoneAware(.init())
         }
+    }
+
+    /// Works out what the hosts' reports come to. - Returns: when to do so again.
+    private func weigh(_ now: Instant) -> Instant {
+        guard case .reportedLoad(let rule) = configuration.policy else { return .distantFuture }
+        for host in hosts { host.reportedLoad.workOut(rule, now: now) }
+        return now + rule.update
     }
 
     /// Works a subset out, unless nothing has changed since it was.

@@ -77,6 +77,8 @@ public final class Host {
     public internal(set) var suspicion = Suspicion()
     /// For `PeakEWMAPolicy`; nothing is known under other policies.
     var latency = PeakLatency()
+    /// For `ReportedLoadPolicy`; it has none under other policies.
+    var reportedLoad = ReportedWeight()
     /// When its slow start began; `nil` when it is over, or there is none.
     var startBegan: Instant?
     /// The share of its weight that it has during its slow start.

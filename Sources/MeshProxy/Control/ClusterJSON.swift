@@ -76,7 +76,7 @@ extension ConfigJSON {
         case .random: "RANDOM"
         case .ringHash: "RING_HASH"
         case .maglev: "MAGLEV"
-        case .peakEWMA: "LOAD_BALANCING_POLICY_CONFIG"
+        case .peakEWMA, .reportedLoad: "LOAD_BALANCING_POLICY_CONFIG"
         }
     }
 

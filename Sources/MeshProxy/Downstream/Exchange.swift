@@ -464,6 +464,7 @@ final class Exchange: UpstreamCaller {
 
     func responseTrailers(_ trailers: MessageHead) {
         responseIsComplete = true
+        if let cluster, cluster.readsReports, let host { cluster.reported(host, in: trailers) }
         if downstream?.manager.wantsLog == true { log.trailers = trailers }
         downstream?.sendTrailers(trailers, on: id)
         responseEnded()

@@ -251,9 +251,22 @@ final class UpstreamCluster {
             if owner.detectsOutliers { owner.answered(host, head, took: took) }
             return
         }
+        reported(host, in: head)
         if config.outlierDetection != nil { observed(host, .answered(head)) }
         if balancer.judgesAnswers {
             balancer.observed(host, status: head.status, took: took, now: set.loop.now)
+        }
+    }
+
+    /// Whether what endpoints say of their load in trailers matters.
+    var readsReports: Bool { balancer.readsReports || stack != nil }
+
+    /// An endpoint may have said in this head, or in these trailers, how loaded it is.
+    func reported(_ host: Host, in head: borrowing MessageHead) {
+        if let owner = stack?.owner(of: host) {
+            owner.reported(host, in: head)
+        } else if balancer.readsReports, let report = LoadReport(head) {
+            balancer.reported(host, report, now: set.loop.now)
         }
     }
 

@@ -1366,15 +1366,23 @@ override_mode_config 2 - m278 -
 packages_mode_config 3 - m279 -
 @envoy.extensions.http.stateful_session.header.v3.HeaderBasedSessionState.OverrideModeConfig
 @envoy.extensions.http.stateful_session.header.v3.HeaderBasedSessionState.PackagesModeConfig
+@envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin
+enable_oob_load_report 1 - m12 -
+oob_reporting_period 2 - m23 -
+blackout_period 3 - m23 -
+weight_expiration_period 4 - m23 -
+weight_update_period 5 - m23 -
+error_utilization_penalty 6 - m7 -
+metric_names_for_computing_utilization 7 * s -
 @envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig
-zone_aware_lb_config 1 - m281 0
-locality_weighted_lb_config 2 - m283 0
+zone_aware_lb_config 1 - m282 0
+locality_weighted_lb_config 2 - m284 0
 @envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig.ZoneAwareLbConfig
 routing_enabled 1 - m25 -
 min_cluster_size 2 - m9 -
 fail_traffic_on_panic 3 - o -
 force_locality_direct_routing 4 - o -
-force_local_zone 5 - m282 -
+force_local_zone 5 - m283 -
 locality_basis 6 - e40 -
 @envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig.ZoneAwareLbConfig.ForceLocalZone
 min_size 1 - m11 -
@@ -1390,31 +1398,31 @@ hash_policy 3 * m208 -
 @envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest
 choice_count 1 - m11 -
 active_request_bias 2 - m37 -
-slow_start_config 3 - m284 -
-locality_lb_config 4 - m280 -
+slow_start_config 3 - m285 -
+locality_lb_config 4 - m281 -
 enable_full_scan 5 - m12 -
 selection_method 6 - e41 -
 @envoy.extensions.load_balancing_policies.maglev.v3.Maglev
 table_size 1 - m9 -
-consistent_hashing_lb_config 2 - m285 -
-locality_weighted_lb_config 3 - m283 -
+consistent_hashing_lb_config 2 - m286 -
+locality_weighted_lb_config 3 - m284 -
 @envoy.extensions.load_balancing_policies.random.v3.Random
-locality_lb_config 1 - m280 -
+locality_lb_config 1 - m281 -
 @envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash
 hash_function 1 - e42 -
 minimum_ring_size 2 - m9 -
 maximum_ring_size 3 - m9 -
 use_hostname_for_hashing 4 - o -
 hash_balance_factor 5 - m11 -
-consistent_hashing_lb_config 6 - m285 -
-locality_weighted_lb_config 7 - m283 -
+consistent_hashing_lb_config 6 - m286 -
+locality_weighted_lb_config 7 - m284 -
 @envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin
-slow_start_config 1 - m284 -
-locality_lb_config 2 - m280 -
+slow_start_config 1 - m285 -
+locality_lb_config 2 - m281 -
 @envoy.extensions.load_balancing_policies.subset.v3.Subset
 fallback_policy 1 - e44 -
 default_subset 2 - m28 -
-subset_selectors 3 * m292 -
+subset_selectors 3 * m293 -
 locality_weight_aware 4 - o -
 scale_locality_weight 5 - o -
 panic_mode_any 6 - o -
@@ -1440,7 +1448,7 @@ metadata_match 1 - m36 -
 update_frequency 1 - i -
 @envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer
 @envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
-common_tls_context 1 - m303 -
+common_tls_context 1 - m304 -
 sni 2 - s -
 auto_host_sni 6 - o -
 auto_sni_san_validation 7 - o -
@@ -1448,7 +1456,7 @@ allow_renegotiation 3 - o -
 max_session_keys 4 - m11 -
 enforce_rsa_key_usage 5 - m12 -
 @envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
-common_tls_context 1 - m303 -
+common_tls_context 1 - m304 -
 require_client_certificate 2 - m12 -
 require_sni 3 - m12 -
 session_ticket_keys 4 - m156 0
@@ -1469,16 +1477,16 @@ tls_certificates 2 * m155 -
 tls_certificate_sds_secret_configs 6 * m162 -
 tls_certificate_provider_instance 14 - m157 -
 custom_tls_certificate_selector 16 - m3 -
-tls_certificate_certificate_provider 9 - m304 -
-tls_certificate_certificate_provider_instance 11 - m305 -
+tls_certificate_certificate_provider 9 - m305 -
+tls_certificate_certificate_provider_instance 11 - m306 -
 validation_context 3 - m159 0
 validation_context_sds_secret_config 7 - m162 0
-combined_validation_context 8 - m306 0
-validation_context_certificate_provider 10 - m304 0
-validation_context_certificate_provider_instance 12 - m305 0
+combined_validation_context 8 - m307 0
+validation_context_certificate_provider 10 - m305 0
+validation_context_certificate_provider_instance 12 - m306 0
 alpn_protocols 4 * s -
 custom_handshaker 13 - m3 -
-key_log 15 - m302 -
+key_log 15 - m303 -
 @envoy.extensions.transport_sockets.tls.v3.CommonTlsContext.CertificateProvider
 name 1 - s -
 typed_config 2 - m3 0
@@ -1488,10 +1496,10 @@ certificate_name 2 - s -
 @envoy.extensions.transport_sockets.tls.v3.CommonTlsContext.CombinedCertificateValidationContext
 default_validation_context 1 - m159 -
 validation_context_sds_secret_config 2 - m162 -
-validation_context_certificate_provider 3 - m304 -
-validation_context_certificate_provider_instance 4 - m305 -
+validation_context_certificate_provider 3 - m305 -
+validation_context_certificate_provider_instance 4 - m306 -
 @envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig
-trust_domains 1 * m308 -
+trust_domains 1 * m309 -
 trust_bundles 2 - m41 -
 @envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig.TrustDomain
 name 1 - s -
@@ -1499,12 +1507,12 @@ trust_bundle 2 - m41 -
 @envoy.extensions.upstreams.http.v3.HttpProtocolOptions
 common_http_protocol_options 1 - m89 -
 upstream_http_protocol_options 2 - m86 -
-explicit_http_config 3 - m310 0
-use_downstream_protocol_config 4 - m311 0
-auto_config 5 - m312 0
+explicit_http_config 3 - m311 0
+use_downstream_protocol_config 4 - m312 0
+auto_config 5 - m313 0
 http_filters 6 * m256 -
 header_validation_config 7 - m3 -
-outlier_detection 8 - m313 -
+outlier_detection 8 - m314 -
 request_mirror_policies 9 * m207 -
 hash_policy 10 * m208 -
 retry_policy 11 - m218 -
@@ -1532,18 +1540,18 @@ name 1 - s -
 dynamic_parameters 2 %s s -
 @envoy.service.discovery.v3.ResourceName
 name 1 - s -
-dynamic_parameter_constraints 2 - m322 -
+dynamic_parameter_constraints 2 - m323 -
 @envoy.service.discovery.v3.ResourceError
-resource_name 1 - m316 -
-error_detail 2 - m314 -
+resource_name 1 - m317 -
+error_detail 2 - m315 -
 @envoy.service.discovery.v3.DiscoveryRequest
 version_info 1 - s -
 node 2 - m35 -
 resource_names 3 * s -
-resource_locators 7 * m315 -
+resource_locators 7 * m316 -
 type_url 4 - s -
 response_nonce 5 - s -
-error_detail 6 - m314 -
+error_detail 6 - m315 -
 @envoy.service.discovery.v3.DiscoveryResponse
 version_info 1 - s -
 resources 2 * m0 -
@@ -1551,42 +1559,42 @@ canary 3 - o -
 type_url 4 - s -
 nonce 5 - s -
 control_plane 6 - m47 -
-resource_errors 7 * m317 -
+resource_errors 7 * m318 -
 @envoy.service.discovery.v3.DeltaDiscoveryRequest
 node 1 - m35 -
 type_url 2 - s -
 resource_names_subscribe 3 * s -
 resource_names_unsubscribe 4 * s -
-resource_locators_subscribe 8 * m315 -
-resource_locators_unsubscribe 9 * m315 -
+resource_locators_subscribe 8 * m316 -
+resource_locators_unsubscribe 9 * m316 -
 initial_resource_versions 5 %s s -
 response_nonce 6 - s -
-error_detail 7 - m314 -
+error_detail 7 - m315 -
 @envoy.service.discovery.v3.DeltaDiscoveryResponse
 system_version_info 1 - s -
-resources 2 * m323 -
+resources 2 * m324 -
 type_url 4 - s -
 removed_resources 6 * s -
-removed_resource_names 8 * m316 -
+removed_resource_names 8 * m317 -
 nonce 5 - s -
 control_plane 7 - m47 -
-resource_errors 9 * m317 -
+resource_errors 9 * m318 -
 ~envoy.service.discovery.v3.DynamicParameterConstraints
 @envoy.service.discovery.v3.Resource
 name 3 - s -
-resource_name 8 - m316 -
+resource_name 8 - m317 -
 aliases 4 * s -
 version 1 - s -
 resource 2 - m0 -
 ttl 6 - m23 -
-cache_control 7 - m324 -
+cache_control 7 - m325 -
 metadata 9 - m36 -
 @envoy.service.discovery.v3.Resource.CacheControl
 do_not_cache 1 - o -
 @meshproxy.config.v1.MeshProxy
 failover_mode 1 - e47 -
 snapshot_file 2 - s -
-shrink_guard 3 - m326 -
+shrink_guard 3 - m327 -
 transport_failures_to_eject 4 - m11 -
 base_hold 5 - m23 -
 max_hold 6 - m23 -
@@ -1597,9 +1605,9 @@ control_plane_timeout 10 - m23 -
 control_plane_return_hold 11 - m23 -
 drain_time 12 - m23 -
 series_budget 13 - m11 -
-failover 20 - m327 -
+failover 20 - m328 -
 allow_admin_changes 21 - o -
-hedging 30 - m330 -
+hedging 30 - m331 -
 queue_timeout 31 - m23 -
 drain_propagation_delay 32 - m23 -
 @meshproxy.config.v1.MeshProxy.ShrinkGuard
@@ -1607,8 +1615,8 @@ disabled 1 - o -
 max_loss_percent 2 - m11 -
 release_after 3 - m23 -
 @meshproxy.config.v1.MeshProxy.Failover
-failback 1 - m328 -
-spill 2 - m329 -
+failback 1 - m329 -
+spill 2 - m330 -
 @meshproxy.config.v1.MeshProxy.Failover.Failback
 disabled 1 - o -
 min_hold 2 - m23 -
@@ -1625,7 +1633,7 @@ min_delay 2 - m23 -
 @meshproxy.config.v1.PeakEwma
 decay_time 1 - m23 -
 failure_penalty 2 - m23 -
-prices 3 * m332 -
+prices 3 * m333 -
 @meshproxy.config.v1.PeakEwma.Price
 from 1 - m32 -
 to 2 - m32 -
