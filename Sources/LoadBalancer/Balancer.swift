@@ -35,6 +35,8 @@ public final class Balancer {
     /// Whether a pick's key matters.
     public private(set) var usesKeys: Bool
     private var watchesLatency: Bool
+    /// What hosts say of their load matters: `reported` is to be told of it.
+    public private(set) var readsReports: Bool
     public var hosts: [Host] { whole.hosts }
     public let paths: PathHealth
     private let settings: Settings
@@ -75,6 +77,7 @@ public final class Balancer {
         self.configuration = configuration
         usesKeys = configuration.policy.usesKeys
         watchesLatency = configuration.policy.watchesLatency
+        readsReports = configuration.policy.readsReports
         self.paths = paths
         self.settings = settings
         self.random = random
@@ -99,6 +102,7 @@ public final class Balancer {
             self.configuration = configuration
             usesKeys = configuration.policy.usesKeys
             watchesLatency = configuration.policy.watchesLatency
+            readsReports = configuration.policy.readsReports
         }
         rules.configuration = self.configuration
         rules.weighsPriorityHealth = weighsPriorityHealth
@@ -284,7 +288,7 @@ public final class Balancer {
     /// first hop. Who waits is not known here, so in a cluster with subsets there is none.
     public func alternative(to host: Host, now: Instant) -> Host? {
         if subsets != nil { return nil }
-        let other = elsewhere(PickContext(now: now, attempted: [host]), in: whole)
+        let other = elsewhere(PickContext(now: now, attempted: [host]), in: whole)?.host
         return other?.path === host.path ? nil : other
     }
 
@@ -310,13 +314,19 @@ public final class Balancer {
     /// A priority is on its way back.
     public var isFailingBack: Bool { failback.isActive }
     /// Answers matter beyond the transport: `observed` is to be told of them.
-    public var judgesAnswers: Bool { failback.isActive || watchesLatency }
+    public var judgesAnswers: Bool { failback.isActive || watchesLatency || readsReports }
 
     /// A host answered a request, while `judgesAnswers`; before its `release`.
     public func observed(_ host: Host, status: Int, took: Duration, now: Instant) {
         if status >= 500, failback.isActive { answeredBadly(host) }
         guard watchesLatency, case .peakEWMA(let rule) = configuration.policy else { return }
         rule.observe(host, took: took, failed: status >= 500, now: now)
+    }
+
+    /// A host said how loaded it is, while `readsReports`.
+    public func reported(_ host: Host, _ report: LoadReport, now: Instant) {
+        guard case .reportedLoad(let rule) = configuration.policy else { return }
+        rule.observe(host, report, now: now)
     }
 
     private func answeredBadly(_ host: Host) {
@@ -394,16 +404,15 @@ public final class Balancer {
     private func pick(_ request: PickContext, in selection: HostSelection) -> PickResult {
         if selection.hosts.isEmpty { return .none(.noEndpoints) }
         if selection.isSingle { return takeSingle(selection.hosts[0], request.now) }
-        if !request.attempted.isEmpty, let host = elsewhere(request, in: selection) {
-            return take(host, .elsewhere, in: selection, now: request.now)
+        if !request.attempted.isEmpty, let other = elsewhere(request, in: selection) {
+            return take(other.host, .elsewhere, in: selection, now: request.now)
         }
         let isPanicking = selection.load.isPanicking
         if selection.load.isEmpty, !isPanicking { return lastResort(request, in: selection) }
         // Of a key the same remainder decides the priority as in Envoy.
         let key = usesKeys ? request.key ?? random.next() : nil
         let (priority, isDegraded) = selection.load.choose(key ?? random.next())
-        let health: HostSelection.Health =
-            isPanicking ? .all : isDegraded ? .degraded : .healthy
+        let health = HostSelection.Health(isDegraded: isDegraded, isPanicking: isPanicking)
         return pick(request, in: selection, priority, health, key)
     }
 
@@ -473,7 +482,9 @@ public final class Balancer {
 
     /// For a retry: a host that is well, was not tried, and lies as far as can be from those that were.
     /// Of equally far ones the best priority, and there by weight.
-    private func elsewhere(_ request: PickContext, in selection: HostSelection) -> Host? {
+    private func elsewhere(
+        _ request: PickContext, in selection: HostSelection
+    ) -> Elsewhere? {
         var best: Host?
         var bestRank = (distance: 0, health: 0, priority: 0)
         var weights: UInt64 = 0
@@ -496,7 +507,7 @@ public final class Balancer {
                 }
             }
         }
-        return best
+        return best.map { Elsewhere($0, distance: bestRank.distance, health: bestRank.health) }
     }
 
     /// What two hosts do not share: region 3, zone 2, first hop 1, nothing but themselves 0.
@@ -575,9 +586,10 @@ public final class Balancer {
         nextChange = .distantFuture
         for host in hosts { host.choosePath() }
         if !evacuations.isEmpty { evacuate(now) }
+        let nextWeighing = readsReports ? weigh(now) : .distantFuture
         whole.rebuild(
             rules, levelCount: (hosts.map(\.priority).max() ?? -1) + 1, now: now, &random)
-        nextChange = min(nextChange, whole.nextTrial)
+        nextChange = min(nextChange, whole.nextTrial, nextWeighing)
         returnGradually(now)
         rebuilds += 1
         guard let rule = configuration.subsets else { return }
@@ -586,6 +598,13 @@ public final class Balancer {
         if configuration.localityMode == .weighted, rule.localityWeights == .ignored {
             subsetRules.configuration.localityMode = .zoneAware(.init())
         }
+    }
+
+    /// Works out what the hosts' reports come to. - Returns: when to do so again.
+    private func weigh(_ now: Instant) -> Instant {
+        guard case .reportedLoad(let rule) = configuration.policy else { return .distantFuture }
+        for host in hosts { host.reportedLoad.workOut(rule, now: now) }
+        return now + rule.update
     }
 
     /// Works a subset out, unless nothing has changed since it was.
@@ -601,16 +620,58 @@ public final class Balancer {
     private func returnGradually(_ now: Instant) {
         let (shares, load) = (whole.shares, whole.load)
         let changes = failback.advance(
-            // What an evacuation takes away comes back at its own pace, and a doubt is no outage.
-            usable: shares.indices.map { index in
-                shares[index].healthy + shares[index].degraded > 0
-                    || whole.levels[index].contains { $0.evacuated > 0 || $0.isOnlyDoubted }
-            },
+            usable: shares.indices.map(isUsable),
             load: shares.indices.map { load.healthyLoad[$0] + load.degradedLoad[$0] }, now: now)
         if failback.isActive { whole.load = failback.ramped(load, shares, by: rules.load) }
         nextChange = min(nextChange, failback.nextDeadline)
         for change in changes { failbackChanged(change) }
         spill?.rebuilt(hosts, whole.load, now: now)
+    }
+
+    /// Whether a priority is not out. What an evacuation takes away comes back at its own pace, and a
+    /// doubt is no outage.
+    func isUsable(_ priority: Int) -> Bool {
+        guard priority < whole.shares.count else { return false }
+        return whole.shares[priority].healthy + whole.shares[priority].degraded > 0
+            || whole.levels[priority].contains { $0.evacuated > 0 || $0.isOnlyDoubted }
+    }
+
+    // MARK: Inside a stack
+
+    var shares: [PriorityLoad.Level] { whole.shares }
+    var overprovisioningFactor: UInt32 { rules.overprovisioningFactor }
+
+    /// Chooses in a priority that somebody else has settled on; among subsets it is settled anew.
+    /// - Parameter isPanicking: health is disregarded, if it is as bad here.
+    func pick(
+        _ request: PickContext, in priority: Int, isDegraded: Bool, isPanicking: Bool
+    ) -> PickResult {
+        if let subsets { return pick(request, from: subsets) }
+        let health = HostSelection.Health(
+            isDegraded: isDegraded, isPanicking: isPanicking && load.isPanicking)
+        let key = usesKeys ? request.key ?? random.next() : nil
+        return pick(request, in: whole, priority, health, key)
+    }
+
+    /// A suspect whose hold is over, if there is one.
+    func tryOne(_ now: Instant) -> PickResult? {
+        if subsets != nil { return nil }
+        return whole.trials.first { $0.mayTry(now) }
+            .map { take($0, .trial, in: whole, now: now) }
+    }
+
+    /// For a retry: where it could go. Among subsets that is for `pick` to say.
+    func elsewhere(_ request: PickContext) -> Elsewhere? {
+        subsets == nil ? elsewhere(request, in: whole) : nil
+    }
+
+    func take(_ other: Elsewhere, now: Instant) -> PickResult {
+        take(other.host, .elsewhere, in: whole, now: now)
+    }
+
+    func lastResort(_ request: PickContext) -> PickResult {
+        if let subsets { return pick(request, from: subsets) }
+        return lastResort(request, in: whole)
     }
 
     // MARK: Looking

@@ -21,6 +21,16 @@ public final class BreakerCells: Sendable {
     public enum Resource: Int, CaseIterable, Sendable {
         case requests, pending, connections, retries
     }
+    /// Where something counts.
+    public struct Place: Equatable, Sendable {
+        public var resource: Resource
+        public var priority: RequestPriority
+
+        public init(_ resource: Resource = .requests, _ priority: RequestPriority = .normal) {
+            self.resource = resource
+            self.priority = priority
+        }
+    }
 
     @usableFromInline let counts = InlineArray<8, Atomic<Int>> { _ in Atomic(0) }
     @usableFromInline let waiting = InlineArray<8, Atomic<Int>> { _ in Atomic(0) }

@@ -81,6 +81,8 @@ public final class Host {
     public internal(set) var suspicion = Suspicion()
     /// For `PeakEWMAPolicy`; nothing is known under other policies.
     var latency = PeakLatency()
+    /// For `ReportedLoadPolicy`; it has none under other policies.
+    var reportedLoad = ReportedWeight()
     /// When its slow start began; `nil` when it is over, or there is none.
     var startBegan: Instant?
     /// The share of its weight that it has during its slow start.
@@ -96,6 +98,8 @@ public final class Host {
     var meter = -1
     /// The shell's: its pool of connections.
     public var attachment: AnyObject?
+    /// The shell's: its cluster, where that is a member of an aggregate.
+    public weak var owner: AnyObject?
     /// The shell's: where answers are counted, once there was one, for outlier detection.
     public var tally: OutlierTally?
 

@@ -29,6 +29,10 @@ final class HostSelection {
         case healthy, degraded
         /// What panic chooses from.
         case all
+
+        init(isDegraded: Bool, isPanicking: Bool) {
+            self = isPanicking ? .all : isDegraded ? .degraded : .healthy
+        }
     }
 
     struct Place: Hashable {

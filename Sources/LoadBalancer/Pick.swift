@@ -12,16 +12,19 @@ public struct PickContext {
     public var override: HostOverride?
     /// What the route wants of an endpoint's metadata, for clusters with subsets.
     public var subset: SubsetCriteria?
+    /// What it takes of the limits of an aggregate's member; whom it gets does not depend on it.
+    public var place: BreakerCells.Place
 
     public init(
         now: Instant, key: UInt64? = nil, attempted: [Host] = [], override: HostOverride? = nil,
-        subset: SubsetCriteria? = nil
+        subset: SubsetCriteria? = nil, place: BreakerCells.Place = .init()
     ) {
         self.now = now
         self.key = key
         self.attempted = attempted
         self.override = override
         self.subset = subset
+        self.place = place
     }
 }
 
@@ -47,6 +50,8 @@ public struct Pick {
     public let zone: ZoneRouting.Choice?
     /// Which subset it came from; `nil` in a cluster without.
     var step: SubsetTable.Step?
+    /// The shell's: what it holds of the limits of an aggregate's member.
+    public var place = BreakerCells.Place()
 
     /// What was decided besides health, in the access log's words; `nil`: nothing was.
     public var decision: String? {

@@ -45,6 +45,7 @@ func makePolicy(
     case .maglev(let settings):
         MaglevPolicy(settings, localityWeightSum: localityWeightSum)
     case .peakEWMA(let settings): PeakEWMAPolicy(settings, candidates, home: home)
+    case .reportedLoad: ReportedLoadPolicy(candidates, random: &random)
     }
 }
 

@@ -13,6 +13,8 @@ public struct PriorityLoad: Equatable, Sendable {
         public var degraded: Int
         /// The same as sums of weights, where a priority's health goes by those.
         public var weights: Weights?
+        /// In percent; `nil`: that of all.
+        public var overprovisioningFactor: UInt32?
 
         public init(hosts: Int, healthy: Int, degraded: Int = 0, weights: Weights? = nil) {
             self.hosts = hosts
@@ -45,15 +47,16 @@ public struct PriorityLoad: Equatable, Sendable {
         levels: [Level], overprovisioningFactor: UInt32 = 140, panicThreshold: Double = 50,
         strict: Bool = false
     ) {
-        func share(_ part: Int, of whole: Int) -> Int {
+        func share(_ part: Int, of whole: Int, _ level: Level) -> Int {
             if part == 0 || whole == 0 { return 0 }
-            return strict ? 100 : min(100, Int(overprovisioningFactor) * part / whole)
+            let factor = Int(level.overprovisioningFactor ?? overprovisioningFactor)
+            return strict ? 100 : min(100, factor * part / whole)
         }
         let health = levels.map {
-            share($0.weights?.healthy ?? $0.healthy, of: $0.weights?.hosts ?? $0.hosts)
+            share($0.weights?.healthy ?? $0.healthy, of: $0.weights?.hosts ?? $0.hosts, $0)
         }
         let degraded = levels.map {
-            share($0.weights?.degraded ?? $0.degraded, of: $0.weights?.hosts ?? $0.hosts)
+            share($0.weights?.degraded ?? $0.degraded, of: $0.weights?.hosts ?? $0.hosts, $0)
         }
         let total = min(100, (health + degraded).reduce(0, +))
         healthyLoad = Array(repeating: 0, count: levels.count)

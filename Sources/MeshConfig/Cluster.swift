@@ -11,6 +11,8 @@ public struct Cluster: Sendable, Equatable {
         case eds(serviceName: String)
         /// The connection's original destination.
         case originalDestination(portOverride: UInt16?)
+        /// `envoy.clusters.aggregate`: these clusters, the first that can take it; no endpoints of its own.
+        case aggregate([String])
     }
     public enum UpstreamProtocol: Sendable, Hashable {
         case http1, http2
@@ -114,6 +116,54 @@ public struct ConnectionKeepAlive: Sendable, Equatable {
         self.timeout = timeout
         self.jitterPercent = jitterPercent
         self.idleInterval = idleInterval
+    }
+}
+
+extension Cluster {
+    /// What it is made of if it is an aggregate.
+    public var members: [String]? {
+        if case .aggregate(let names) = discovery { names } else { nil }
+    }
+
+    /// The clusters with endpoints that an aggregate leads to, the best first. One that is not there is
+    /// passed by, and so is one that was passed before.
+    public func leaves(_ find: (String) -> Cluster?) -> [Cluster] {
+        var passed: Set<String> = [name]
+        var leaves: [Cluster] = []
+        func follow(_ names: [String]) {
+            for name in names where passed.insert(name).inserted {
+                guard let cluster = find(name) else { continue }
+                if let members = cluster.members {
+                    follow(members)
+                } else {
+                    leaves.append(cluster)
+                }
+            }
+        }
+        follow(members ?? [])
+        return leaves
+    }
+
+    /// Follows aggregates from one cluster to their members.
+    /// - Parameter members: of a cluster, if it is an aggregate.
+    /// - Returns: names from `start` back to one of them, when they go round; otherwise `nil`.
+    public static func circle(
+        from start: String, members: (String) -> [String]?
+    ) -> [String]? {
+        var way: [String] = []
+        var done: Set<String> = []
+        func follow(_ name: String) -> Bool {
+            if way.contains(name) {
+                way.append(name)
+                return true
+            }
+            if !done.insert(name).inserted { return false }
+            way.append(name)
+            if members(name)?.contains(where: follow) == true { return true }
+            way.removeLast()
+            return false
+        }
+        return follow(start) ? way : nil
     }
 }
 

@@ -7,17 +7,22 @@ public struct LoadBalancing: Sendable, Equatable {
         case ringHash(RingHash)
         case maglev(Maglev)
         case peakEWMA(PeakEWMA)
+        case reportedLoad(ReportedLoad)
 
         /// Whether it asks what a request's hash policy came to.
         public var usesKeys: Bool {
             switch self {
             case .ringHash, .maglev: true
-            case .roundRobin, .leastRequest, .random, .peakEWMA: false
+            case .roundRobin, .leastRequest, .random, .peakEWMA, .reportedLoad: false
             }
         }
         /// Whether it asks how long hosts take to answer.
         public var watchesLatency: Bool {
             if case .peakEWMA = self { true } else { false }
+        }
+        /// Whether it asks what hosts say of their load.
+        public var readsReports: Bool {
+            if case .reportedLoad = self { true } else { false }
         }
     }
     public enum LocalityMode: Sendable, Equatable {
@@ -103,6 +108,31 @@ extension LoadBalancing {
         public init(tableSize: Int = 65537, hashing: ConsistentHashing = ConsistentHashing()) {
             self.tableSize = tableSize
             self.hashing = hashing
+        }
+    }
+
+    /// `client_side_weighted_round_robin`.
+    public struct ReportedLoad: Sendable, Equatable {
+        /// A host's reports must have come for so long before they count.
+        public var blackout: Duration
+        /// The last report counts for so long.
+        public var expiration: Duration
+        /// How often weights are worked out.
+        public var update: Duration
+        /// How much utilization a share of errors of 1 is worth.
+        public var errorPenalty: Double
+        /// What counts as utilization where a report has none of the application.
+        public var metricNames: [String]
+
+        public init(
+            blackout: Duration = .seconds(10), expiration: Duration = .seconds(180),
+            update: Duration = .seconds(1), errorPenalty: Double = 1, metricNames: [String] = []
+        ) {
+            self.blackout = blackout
+            self.expiration = expiration
+            self.update = update
+            self.errorPenalty = errorPenalty
+            self.metricNames = metricNames
         }
     }
 

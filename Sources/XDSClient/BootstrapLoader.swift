@@ -361,6 +361,22 @@ extension Decoding {
         }
     }
 
+    private mutating func checkAggregates(_ clusters: [Cluster], mayComeLater: Bool) {
+        let members = Dictionary(clusters.map { ($0.name, $0.members) }) { $1 }
+        for cluster in clusters {
+            guard let names = cluster.members else { continue }
+            let path = "static_resources.clusters[\"\(cluster.name)\"].\(Cluster.membersPath)"
+            for name in names where !mayComeLater && members[name] == nil {
+                refuse(path, expected: "clusters that exist", got: "\"\(name)\"")
+            }
+            if let circle = Cluster.circle(from: cluster.name, members: { members[$0] ?? nil }) {
+                refuse(
+                    path, expected: "clusters that do not lead back",
+                    got: circle.joined(separator: " → "))
+            }
+        }
+    }
+
     /// What static resources name must be static too, where nothing could bring it later.
     private mutating func checkReferences(_ bootstrap: Bootstrap) {
         let snapshot = bootstrap.staticResources
@@ -379,6 +395,7 @@ extension Decoding {
                     expected: "routes to clusters that exist", got: "\"\(name)\"")
             }
         }
+        checkAggregates(snapshot.clusters, mayComeLater: bootstrap.wantsCDS)
         if bootstrap.ads != nil { return }
         let secrets = Set(snapshot.secrets.keys)
         for listener in snapshot.listeners {

@@ -25,7 +25,7 @@ extension Decoding {
                 refuse(
                     "load_assignment", expected: "one endpoint for LOGICAL_DNS",
                     got: "\(cluster.endpoints.count)")
-            case .strictDNS, .logicalDNS, .originalDestination: break
+            case .strictDNS, .logicalDNS, .originalDestination, .aggregate: break
             }
         }
         cluster.loadBalancing = loadBalancing(message)
@@ -91,6 +91,7 @@ extension Decoding {
                     got: opened.type.isEmpty ? type : opened.type)
             }
         }
+        if cluster.members != nil { leaveToMembers(message, &cluster) }
         if case .originalDestination = cluster.discovery, cluster.loadBalancing.subsets != nil {
             refuse(
                 "lb_subset_config", expected: "endpoints that are known beforehand",
@@ -150,12 +151,15 @@ extension Decoding {
         case .clusterType(let custom):
             return within("cluster_type.typed_config") { at in
                 let opened = at.open(custom.typedConfig)
+                if opened.type == Decoding.aggregateCluster {
+                    return at.aggregate(opened, name: message.name)
+                }
                 guard opened.type == "envoy.extensions.clusters.dns.v3.DnsCluster",
                     let dns = at.parse(
                         opened, as: Envoy_Extensions_Clusters_Dns_V3_DnsCluster.self)
                 else {
                     at.refuse(
-                        expected: "a DnsCluster",
+                        expected: "a DnsCluster or an aggregate ClusterConfig",
                         got: opened.type.isEmpty ? "none" : opened.type)
                     return .fixed
                 }

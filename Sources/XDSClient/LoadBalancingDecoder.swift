@@ -89,8 +89,10 @@ extension Decoding {
             }
         case .clusterProvided:
             if case .type(.originalDst)? = message.clusterDiscoveryType { return }
+            let type = Decoding.typeName(message.clusterType.typedConfig.typeURL)
+            if type == Decoding.aggregateCluster { return }
             refuse(
-                "lb_policy", expected: "CLUSTER_PROVIDED with ORIGINAL_DST alone",
+                "lb_policy", expected: "CLUSTER_PROVIDED with ORIGINAL_DST or an aggregate alone",
                 got: "CLUSTER_PROVIDED")
         case .loadBalancingPolicyConfig:
             refuse("load_balancing_policy", expected: "a policy", got: "none")
@@ -115,8 +117,8 @@ extension Decoding {
         }
         refuse(
             "policies",
-            expected: "round_robin, least_request, random, ring_hash, maglev, wrr_locality, "
-                + "subset or PeakEwma",
+            expected: "round_robin, least_request, random, ring_hash, maglev, "
+                + "client_side_weighted_round_robin, wrr_locality, subset or PeakEwma",
             got: message.policies.isEmpty ? "none" : "none of them")
     }
 
@@ -196,6 +198,10 @@ extension Decoding {
                 }
                 result.subsets = subsets
             }
+        case ClientSideWeighted.protoMessageName:
+            read(opened, as: ClientSideWeighted.self) { at, config in
+                result.policy = at.reportedLoad(config)
+            }
         case Meshproxy_Config_V1_PeakEwma.protoMessageName:
             read(opened, as: Meshproxy_Config_V1_PeakEwma.self) { at, config in
                 result.policy = at.peakEWMA(config)
@@ -213,6 +219,36 @@ extension Decoding {
         guard let config = parse(opened, as: type) else { return }
         noteUnknown(config)
         body(&self, config)
+    }
+
+    private typealias ClientSideWeighted =
+        Envoy_Extensions_LoadBalancingPolicies_ClientSideWeightedRoundRobin_V3_ClientSideWeightedRoundRobin
+
+    private mutating func reportedLoad(_ config: ClientSideWeighted) -> LoadBalancing.Policy {
+        var result = LoadBalancing.ReportedLoad(
+            metricNames: config.metricNamesForComputingUtilization)
+        if config.hasBlackoutPeriod {
+            result.blackout = duration(config.blackoutPeriod, "blackout_period")
+        }
+        if config.hasWeightExpirationPeriod {
+            result.expiration = positive(config.weightExpirationPeriod, "weight_expiration_period")
+        }
+        if config.hasWeightUpdatePeriod {
+            // Envoy's least.
+            result.update = max(
+                .milliseconds(100), duration(config.weightUpdatePeriod, "weight_update_period"))
+        }
+        if config.hasErrorUtilizationPenalty {
+            let penalty = config.errorUtilizationPenalty.value
+            if !(penalty >= 0 && penalty.isFinite) {
+                refuse("error_utilization_penalty", expected: "0 or more", got: "\(penalty)")
+            }
+            result.errorPenalty = Double(penalty)
+        }
+        if config.enableOobLoadReport.value {
+            remark("enable_oob_load_report", "is ignored: reports are read from answers")
+        }
+        return .reportedLoad(result)
     }
 
     private mutating func peakEWMA(_ config: Meshproxy_Config_V1_PeakEwma) -> LoadBalancing.Policy {

@@ -30,6 +30,10 @@ extension Cluster {
     }
 }
 
+extension Cluster {
+    static let membersPath = "cluster_type.typed_config.clusters"
+}
+
 extension RouteConfiguration {
     var clusterNames: Set<String> {
         var names: Set<String> = []

@@ -42,6 +42,8 @@ public struct SnapshotBuilder: Sendable {
     private var number: UInt64 = 0
     private var replaced: Set<String> = []
     private var isDirty = true
+    /// Aggregates taken in this call, with the versions before them.
+    private var takenAggregates: [String: Held<Cluster>?] = [:]
     private var lastRemarks: [String] = []
 
     /// - Parameters:
@@ -97,6 +99,27 @@ public struct SnapshotBuilder: Sendable {
             }
         }
         remove(removed, type)
+        return rejections + refuseCircles()
+    }
+
+    /// Refuses aggregates that lead back to themselves, once all that came with them is there.
+    private mutating func refuseCircles() -> [Rejection] {
+        if takenAggregates.isEmpty { return [] }
+        let own = Dictionary(fixed.clusters.map { ($0.name, $0) }) { $1 }
+        var rejections: [Rejection] = []
+        for (name, before) in takenAggregates.sorted(by: { $0.key < $1.key }) {
+            let circle = Cluster.circle(from: name) {
+                (own[$0] ?? clusters[$0]?.value)?.members
+            }
+            guard let circle else { continue }
+            clusters[name] = before
+            rejections.append(
+                Rejection(
+                    typeURL: ResourceType.cluster.typeURL, name: name, path: Cluster.membersPath,
+                    expected: "clusters that do not lead back",
+                    got: circle.joined(separator: " → ")))
+        }
+        takenAggregates = [:]
         return rejections
     }
 
@@ -209,6 +232,7 @@ public struct SnapshotBuilder: Sendable {
             value.generation = generation
             value.endpoints.generation = generation
             value.provenance = provenance
+            if value.members != nil { takenAggregates[message.name] = clusters[message.name] }
             if clusters[message.name] != nil { value.serviceName.map { _ = replaced.insert($0) } }
             clusters[message.name] = Held(value: value, bytes: resource.value)
             return message.name
@@ -384,6 +408,14 @@ public struct SnapshotBuilder: Sendable {
         var named: Set<String> = []
         for listener in listenersInForce.values { named.formUnion(listener.clusterNames) }
         for table in routesInForce.values { named.formUnion(table.clusterNames) }
+        // An aggregate that stays keeps the members that go with it.
+        var staying = retired.filter(named.contains)
+        while let name = staying.popLast() {
+            for member in clustersInForce[name]?.members ?? []
+            where !wanted.contains(member) && named.insert(member).inserted {
+                staying.append(member)
+            }
+        }
         for name in retired where !named.contains(name) { clustersInForce[name] = nil }
     }
 

@@ -154,6 +154,21 @@ private func bootstrap(_ change: (inout Bootstrap) -> Void = { _ in }) -> Bootst
                 == (isAllowed ? 2 : 0))
     }
 
+    @Test("An aggregate is shown with its members, and has no drills")
+    func aggregate() {
+        let fixture = AdminFixture(
+            bootstrap {
+                $0.staticResources.clusters.append(
+                    Cluster(name: "all", discovery: .aggregate(["web", "later"])))
+            })
+        #expect(fixture.get("/clusters").text.contains("all::aggregate::web,later\n"))
+        let dump = fixture.get("/config_dump").text.filter { !$0.isWhitespace }
+        #expect(dump.contains(#""clusters":["web","later"]"#))
+        #expect(dump.contains("envoy.clusters.aggregate"))
+        let reply = fixture.get("/drill?cluster=all", method: "POST")
+        #expect(reply.status == 400 && reply.text.contains("endpoints of its own"))
+    }
+
     @Test(
         "A drill with numbers that can't be is refused",
         arguments: ["cluster=web&seconds=121", "cluster=web&percent=0", "cluster=web&fault=flood"])

@@ -278,6 +278,39 @@ import Testing
         #expect(mesh.finish() == [])
     }
 
+    @Test("Endpoints get as much as they report that they can take, in headers or in trailers")
+    func reportedLoad() {
+        let mesh = SimulatedMesh(seed: 14)
+        let metrics = "endpoint-load-metrics"
+        let strong = mesh.upstream("strong", .http2) { _ in
+            .reply(200, "ok").trailer(metrics, "TEXT rps_fractional=100, cpu_utilization=0.25")
+        }
+        let weak = mesh.upstream("weak", .http2) { _ in
+            .reply(200, "ok").header(metrics, "TEXT rps_fractional=100, cpu_utilization=0.75")
+        }
+        let proxy = mesh.proxy(
+            clusters: [
+                .of("svc", strong, weak) {
+                    $0.loadBalancing.policy = .reportedLoad(.init(blackout: .seconds(2)))
+                }
+            ])
+        let client = mesh.client(.http2, proxy)
+        func ask(_ count: Int) {
+            for _ in 0..<count {
+                let call = client.get("/")
+                mesh.run(for: .milliseconds(20))
+                #expect(call.isAnswered())
+            }
+        }
+        ask(80)
+        // Turns begin anew each time that weights are worked out.
+        #expect(abs(strong.requests.count - 40) <= 1 && abs(weak.requests.count - 40) <= 1)
+        mesh.run(for: .seconds(2))
+        ask(40)
+        #expect(abs(strong.requests.count - 70) <= 1 && abs(weak.requests.count - 50) <= 1)
+        #expect(mesh.finish() == [])
+    }
+
     @Test("A client without the cookie is given one, once, and it leads back")
     func cookie() {
         let mesh = SimulatedMesh(seed: 12)

@@ -47,6 +47,33 @@ import XDSClient
         #expect(lines.contains { $0.hasSuffix("priority 0: whole") }, "\(text)")
     }
 
+    @Test(
+        "An aggregate is simulated over its members: when the first refuses, the next answers all")
+    func aggregate() throws {
+        func cluster(_ name: String, _ number: Int) -> String {
+            """
+            {name: \(name), connect_timeout: 1s, load_assignment: {cluster_name: \(name), endpoints:
+             [{locality: {region: \(name)}, lb_endpoints: [{endpoint: {address: {socket_address:
+             {address: 10.1.0.\(number), port_value: 80}}}}]}]}}
+            """
+        }
+        let type = "x/envoy.extensions.clusters.aggregate.v3.ClusterConfig"
+        let bootstrap = try BootstrapLoader.load(
+            text: Array(
+                """
+                static_resources: {clusters: [\(cluster("east", 1)), \(cluster("west", 2)),
+                 {name: all, lb_policy: CLUSTER_PROVIDED, cluster_type: {name: envoy.clusters.aggregate,
+                  typed_config: {"@type": \(type), clusters: [east, west]}}}]}
+                """.utf8))
+        let timeline = try FaultTimeline("run 60s\ntraffic all 50\n10s-20s refuse service=east")
+        let report = try MeshSimulator(bootstrap, timeline).run()
+        let service = try #require(report.services.first)
+        #expect(report.services.count == 1 && service.failed == 0)
+        #expect(service.phases.map { $0.answered.keys.sorted() }.dropFirst().first == ["west"])
+        #expect(service.phases.first?.answered.keys.sorted() == ["east"])
+        #expect(service.phases.last?.answered.keys.contains("east") == true)
+    }
+
     @Test("Zones are simulated by the same code: where there is a local cluster, requests stay")
     func zones() throws {
         func endpoints(_ name: String, _ zones: [(String, Range<Int>)]) -> String {

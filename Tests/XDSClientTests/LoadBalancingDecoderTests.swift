@@ -161,6 +161,36 @@ import XDSClient
                         ])))
     }
 
+    @Test("Weights by reports of load: Envoy's defaults and fields")
+    func reportedLoad() {
+        let type =
+            "x/envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3."
+            + "ClientSideWeightedRoundRobin"
+        #expect(
+            decode(typed("{\"@type\": \(type)}")).0?.policy
+                == .reportedLoad(
+                    .init(
+                        blackout: .seconds(10), expiration: .seconds(180), update: .seconds(1),
+                        errorPenalty: 1)))
+        let given = decode(
+            typed(
+                """
+                {"@type": \(type), blackout_period: 0s, weight_expiration_period: 60s,
+                 weight_update_period: 0.01s, error_utilization_penalty: 2.5,
+                 metric_names_for_computing_utilization: [mem_utilization, named_metrics.q]}
+                """)
+        ).0
+        #expect(
+            given?.policy
+                == .reportedLoad(
+                    .init(
+                        blackout: .zero, expiration: .seconds(60), update: .milliseconds(100),
+                        errorPenalty: 2.5, metricNames: ["mem_utilization", "named_metrics.q"])))
+        let (none, problem) = decode(
+            typed("{\"@type\": \(type), error_utilization_penalty: -1}"))
+        #expect(none == nil && problem.contains("error_utilization_penalty"), "\(problem)")
+    }
+
     @Test(
         "What is out of range is refused where it stands",
         arguments: [

@@ -6,6 +6,7 @@ extension ConfigJSON {
     static func cluster(_ cluster: Cluster) -> JSONValue {
         var edsConfig = JSONValue.null
         var refresh: Duration?
+        var custom = JSONValue.null
         let type: String
         switch cluster.discovery {
         case .fixed: type = "STATIC"
@@ -21,12 +22,23 @@ extension ConfigJSON {
                 ("eds_config", ["ads": [:], "resource_api_version": "V3"]),
                 ("service_name", .string(service)))
         case .originalDestination: type = "ORIGINAL_DST"
+        case .aggregate(let members):
+            type = ""
+            custom = [
+                "name": "envoy.clusters.aggregate",
+                "typed_config": [
+                    "@type": .string(
+                        types + "envoy.extensions.clusters.aggregate.v3.ClusterConfig"),
+                    "clusters": strings(members),
+                ],
+            ]
         }
         let isListed = edsConfig.isEmpty && !cluster.endpoints.localities.isEmpty
         return .message(
             ("@type", .string(types + "envoy.config.cluster.v3.Cluster")),
             ("name", .string(cluster.name)), ("alt_stat_name", .string(cluster.altStatName)),
-            ("type", .string(type)), ("eds_cluster_config", edsConfig),
+            ("type", .string(type)), ("cluster_type", custom),
+            ("eds_cluster_config", edsConfig),
             ("connect_timeout", duration(cluster.connectTimeout)),
             (
                 "load_assignment",
@@ -35,7 +47,11 @@ extension ConfigJSON {
             ("dns_refresh_rate", optional(refresh)),
             ("health_checks", .array(cluster.healthChecks.map(healthCheck))),
             ("circuit_breakers", circuitBreakers(cluster)),
-            ("lb_policy", .string(policy(cluster.loadBalancing.policy))),
+            (
+                "lb_policy",
+                custom.isEmpty
+                    ? .string(policy(cluster.loadBalancing.policy)) : "CLUSTER_PROVIDED"
+            ),
             ("common_lb_config", commonLB(cluster)),
             ("lb_subset_config", cluster.loadBalancing.subsets.map(subsets) ?? .null),
             ("outlier_detection", cluster.outlierDetection.map(outlierDetection) ?? .null),
@@ -61,7 +77,7 @@ extension ConfigJSON {
         case .random: "RANDOM"
         case .ringHash: "RING_HASH"
         case .maglev: "MAGLEV"
-        case .peakEWMA: "LOAD_BALANCING_POLICY_CONFIG"
+        case .peakEWMA, .reportedLoad: "LOAD_BALANCING_POLICY_CONFIG"
         }
     }
 

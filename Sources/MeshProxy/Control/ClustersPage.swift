@@ -33,6 +33,9 @@ extension AdminPages {
         if case .eds(let service) = config.discovery {
             text += "\(name)::eds_service_name::\(service.isEmpty ? name : service)\n"
         }
+        if let members = config.members {
+            text += "\(name)::aggregate::\(members.joined(separator: ","))\n"
+        }
         for (priority, state) in control.failbacks.states(of: name) {
             text += "\(name)::priority::\(priority)::\(state)\n"
         }

@@ -43,7 +43,7 @@ final class DiscoveryStream: UpstreamCaller {
 
     /// Begins; what comes of it arrives as an event.
     func open() {
-        switch cluster.pick(attempted: [], key: nil) {
+        switch cluster.pick(PickContext(now: cluster.set.loop.now)) {
         case .none(let reason):
             // Later, as all other answers.
             cluster.set.loop.atTurnEnd(Deferred { [weak self] in self?.end(reason) })

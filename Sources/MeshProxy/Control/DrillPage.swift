@@ -14,8 +14,12 @@ extension AdminPages {
         }
         if let refusal = refusalOfChanges() { return refusal }
         let cluster = request.value("cluster") ?? ""
-        guard control.published.clusters.contains(where: { $0.name == cluster }) else {
+        guard let config = control.published.clusters.first(where: { $0.name == cluster }) else {
             throw AdminQueryError(key: "cluster", expected: "a cluster's name", given: cluster)
+        }
+        if config.members != nil {
+            throw AdminQueryError(
+                key: "cluster", expected: "a cluster with endpoints of its own", given: cluster)
         }
         let words = Drill.Fault.allCases.map(\.rawValue)
         let fault = Drill.Fault(rawValue: try request.choice("fault", words)) ?? .refuse

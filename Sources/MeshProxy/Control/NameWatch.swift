@@ -105,7 +105,7 @@ extension Cluster.Discovery {
     fileprivate var refresh: Duration? {
         switch self {
         case .strictDNS(let refresh), .logicalDNS(let refresh): refresh
-        case .fixed, .eds, .originalDestination: nil
+        case .fixed, .eds, .originalDestination, .aggregate: nil
         }
     }
 

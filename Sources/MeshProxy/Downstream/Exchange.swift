@@ -53,7 +53,7 @@ final class Exchange: UpstreamCaller {
     var places = ExchangePlaces()
     private(set) var attempted: [Host] = []
     /// What the hash policies came to, for clusters that ask.
-    private var hashKey: UInt64?
+    private(set) var hashKey: UInt64?
     /// Cookies made up for it, which the client is to keep.
     private var setCookies: [String] = []
     var session: RequestSession?
@@ -212,15 +212,7 @@ final class Exchange: UpstreamCaller {
         guard let cluster, !isFinished else { return }
         attemptBegan = worker.loop.now
         log.attemptCount += 1
-        let subset = forward?.subset(for: self.choice)
-        let override = session?.override(isRetry: !attempted.isEmpty)
-        let choice =
-            attempted.isEmpty || override != nil
-            ? cluster.pick(
-                attempted: attempted, key: hashKey, override: override, subset: subset)
-            : cluster.pickAgain(
-                attempted: attempted, key: hashKey, subset: subset, policy: forward?.retryPolicy)
-        switch choice {
+        switch chooseHost(in: cluster) {
         case .none(let reason):
             noteAttempt(reason)
             giveUp(cluster.refusal(reason))
@@ -473,6 +465,7 @@ final class Exchange: UpstreamCaller {
     func responseTrailers(_ trailers: MessageHead) {
         if takesStatus(from: trailers) { return }
         responseIsComplete = true
+        if let cluster, cluster.readsReports, let host { cluster.reported(host, in: trailers) }
         if downstream?.manager.wantsLog == true { log.trailers = trailers }
         downstream?.sendTrailers(trailers, on: id)
         responseEnded()
@@ -627,18 +620,15 @@ final class Exchange: UpstreamCaller {
 
     private func waited(for wait: ExchangeTimes.Wait) {
         switch wait {
-        case .retry:
-            attempt()
+        case .retry: attempt()
         case .perTry:
             if upstream == nil || !retryPlan.hedgesOnTimeout {
                 tryTimedOut("try-timeout")
             } else if let attempt = setAside(), !hedge(beside: attempt) {
                 takeBack(attempt)
             }
-        case .silence:
-            if let host, let cluster { fail(by: cluster.silenceEnded(host)) }
-        case .delay:
-            if let host, let cluster { lease(from: cluster, host) }
+        case .silence: if let host, let cluster { fail(by: cluster.silenceEnded(host)) }
+        case .delay: if let host, let cluster { lease(from: cluster, host) }
         }
     }
 

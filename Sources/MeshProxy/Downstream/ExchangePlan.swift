@@ -1,8 +1,11 @@
+import EventLoop
 import HTTPCodec
+import LoadBalancer
 import MeshBase
 import MeshConfig
 
-/// How an exchange may be tried again and how long it may take: what its route says, or its request.
+/// Where an exchange goes, how it may be tried again and how long it may take: what its route says, or
+/// its request.
 extension Exchange {
     /// Reads what a trusted client asks for with x-envoy headers.
     func takeWishes() {
@@ -11,6 +14,16 @@ extension Exchange {
         var plan = RetryPlan(forward)
         plan.take(from: &request, takesExpected: takesExpected)
         asked = plan
+    }
+
+    /// Chooses the endpoint for an attempt, and takes a place there.
+    func chooseHost(in cluster: UpstreamCluster) -> UpstreamCluster.Choice {
+        let override = session?.override(isRetry: !attempted.isEmpty)
+        let request = PickContext(
+            now: worker.loop.now, key: hashKey, attempted: attempted, override: override,
+            subset: forward?.subset(for: choice), place: .init(.requests, places.priority))
+        return attempted.isEmpty || override != nil
+            ? cluster.pick(request) : cluster.pickAgain(request, forward?.retryPolicy)
     }
 
     var retryPlan: RetryPlan { asked ?? RetryPlan(forward) }

@@ -82,10 +82,17 @@ final class TCPRelay {
 
     private func connect() {
         guard let cluster else { return }
-        guard attempted.count < max(3, manager.config.maxConnectAttempts),
-            case .host(let pick) = cluster.pick(
-                attempted: attempted, key: hashKey, subset: subset)
-        else {
+        let request = PickContext(
+            now: worker.loop.now, key: hashKey, attempted: attempted, subset: subset,
+            place: .init(.connections))
+        let mayTry = attempted.count < max(3, manager.config.maxConnectAttempts)
+        let choice = mayTry ? cluster.pick(request) : nil
+        guard case .some(.host(let pick)) = choice else {
+            if case .some(.none(ClusterStack.overflow)) = choice {
+                log.flags.insert(.upstreamOverflow)
+                end("overflow")
+                return
+            }
             log.flags.formUnion(
                 attempted.isEmpty
                     ? .noHealthyUpstream

@@ -25,8 +25,7 @@ public struct MeshSimulator {
         self.bootstrap = bootstrap
         self.timeline = timeline
         random = SeededRandom(seed: seed)
-        let names = bootstrap.staticResources.clusters.filter { $0.endpoints.count > 0 }
-            .map(\.name)
+        let names = bootstrap.staticResources.services.map(\.name)
         if names.isEmpty {
             throw SimulationError(text: "the bootstrap has no static cluster with endpoints")
         }
@@ -58,7 +57,7 @@ public struct MeshSimulator {
         let given = Dictionary(timeline.traffic.map { ($0.service, $0) }) { $1 }
         var services: [SimulatedService] = []
         let localCluster = localCluster
-        for cluster in bootstrap.staticResources.clusters where cluster.endpoints.count > 0 {
+        for cluster in bootstrap.staticResources.services {
             let traffic =
                 given[cluster.name]
                 ?? FaultTimeline.Traffic(service: cluster.name, perSecond: 100, bytes: 10_000)
@@ -80,6 +79,17 @@ public struct MeshSimulator {
         }
         return SimulationReport(
             length: timeline.length, services: services.map { $0.finish() })
+    }
+}
+
+extension Snapshot {
+    /// Clusters that can be asked: with endpoints, or with members that have some.
+    fileprivate var services: [Cluster] {
+        clusters.filter { cluster in
+            cluster.endpoints.count > 0
+                || cluster.leaves { name in clusters.first { $0.name == name } }
+                    .contains { $0.endpoints.count > 0 }
+        }
     }
 }
 
@@ -158,7 +168,7 @@ final class SimulatedRequest {
     let began: Instant
     var retry: RetryState
     var attempted: [Host] = []
-    var pick: Pick?
+    var chosen: SimulatedHosts.Chosen?
     /// How long the attempt takes.
     var took = Duration.zero
     var result = Result.answered(200)

@@ -2,9 +2,8 @@ import LoadBalancer
 import MeshBase
 import MeshConfig
 
-/// One service of a `MeshSimulator`: its balancer, its requests, and what became of them.
+/// One service of a `MeshSimulator`: its hosts, its requests, and what became of them.
 final class SimulatedService {
-    private let cluster: Cluster
     private let traffic: FaultTimeline.Traffic
     private let timeline: FaultTimeline
     private let settings: Settings
@@ -13,7 +12,7 @@ final class SimulatedService {
     private let subset: SubsetCriteria?
     private let drops: OverloadDrops?
     private let home: String
-    private let balancer: Balancer
+    private let hosts: SimulatedHosts
     private var random: SeededRandom
     private var budget: RetryBudget
     private var active = 0
@@ -29,18 +28,19 @@ final class SimulatedService {
         random: SeededRandom
     ) {
         var random = random
-        self.cluster = cluster
         self.traffic = traffic
         self.timeline = timeline
         settings = bootstrap.settings
         (retryPolicy, timeout, subset) = SimulatedService.route(to: cluster.name, bootstrap)
-        let near = cluster.endpoints.localities.min { $0.priority < $1.priority }?.locality.region
+        let clusters = bootstrap.staticResources.clusters
+        let first = cluster.leaves { name in clusters.first { $0.name == name } }.first ?? cluster
+        let near = first.endpoints.localities.min { $0.priority < $1.priority }?.locality.region
         let own = bootstrap.node.locality.region
         home = own.isEmpty ? near ?? "" : own
-        balancer = Balancer(
-            configuration: cluster.loadBalancing, paths: paths, settings: bootstrap.settings,
-            random: random.split())
-        balancer.setLocalCluster(localCluster)
+        let hosts = SimulatedHosts(
+            cluster, among: clusters, settings: bootstrap.settings, paths: paths,
+            localCluster: localCluster, random: &random)
+        self.hosts = hosts
         drops = OverloadDrops(cluster.endpoints.drops)
         self.random = random
         budget = RetryBudget(cluster.circuitBreakers)
@@ -51,10 +51,8 @@ final class SimulatedService {
         }
         report = SimulationReport.Service(
             name: cluster.name, perSecond: traffic.perSecond, home: home, marks: marks.sorted(),
-            faults: timeline.entries.filter { entry in
-                entry.scope.service == nil || entry.scope.service == cluster.name
-            })
-        balancer.failbackChanged = { [unowned self] in report.note($0, at: now) }
+            faults: timeline.entries.filter { hosts.isMeant($0.scope) })
+        hosts.onFailback { [unowned self] in report.note($0, at: now) }
         adoptEndpoints()
     }
 
@@ -110,15 +108,15 @@ final class SimulatedService {
     private func attempt(
         _ request: SimulatedRequest, _ service: Int, _ queue: inout SimulationQueue
     ) {
-        switch balancer.pick(
+        switch hosts.pick(
             PickContext(now: now, attempted: request.attempted, subset: subset))
         {
         case .none(.spillLimited): finish(request, .shed)
         case .none: finish(request, .failed)
-        case .host(let pick):
-            request.pick = pick
+        case .chosen(let chosen):
+            request.chosen = chosen
             var took = SimulatedService.answerTime
-            request.result = meets(pick.host, &took)
+            request.result = meets(chosen, &took)
             let left = request.retry.deadline - now
             if took > left {
                 took = left
@@ -130,19 +128,23 @@ final class SimulatedService {
     }
 
     /// What a request to this host meets now, and how long it takes.
-    private func meets(_ host: Host, _ took: inout Duration) -> SimulatedRequest.Result {
+    private func meets(
+        _ chosen: SimulatedHosts.Chosen, _ took: inout Duration
+    ) -> SimulatedRequest.Result {
         var result = SimulatedRequest.Result.answered(200)
-        for entry in timeline.entries where isMet(entry, host) {
+        for entry in timeline.entries
+        where entry.from <= now && now < entry.until && hosts.matches(entry.scope, chosen) {
             switch entry.fault {
             case .refuse:
                 took = SimulatedService.roundTrip
                 result = .failed(.connectRefused, .unsent)
             case .blackhole:
-                let isRemote = host.priority > 0 || host.locality.region != home
+                let isRemote =
+                    hosts.priority(of: chosen) > 0 || chosen.pick.host.locality.region != home
                 took =
                     isRemote
-                    ? min(cluster.connectTimeout, settings.remoteConnectTimeout)
-                    : cluster.connectTimeout
+                    ? min(chosen.cluster.connectTimeout, settings.remoteConnectTimeout)
+                    : chosen.cluster.connectTimeout
                 result = .failed(.connectTimeout, .unsent)
             case .reset:
                 result = .failed(.reset, .sent)
@@ -154,12 +156,6 @@ final class SimulatedService {
         return result
     }
 
-    private func isMet(_ entry: FaultTimeline.Entry, _ host: Host) -> Bool {
-        entry.from <= now && now < entry.until
-            && entry.scope.matches(
-                service: cluster.name, host.endpoint, at: host.address, in: host.locality)
-    }
-
     private func ended(
         _ request: SimulatedRequest, _ service: Int, _ queue: inout SimulationQueue
     ) {
@@ -167,14 +163,12 @@ final class SimulatedService {
             budget.ended()
             request.holdsBudget = false
         }
-        guard let pick = request.pick else { return }
+        guard let chosen = request.chosen else { return }
         let evidence: RetryState.Evidence
         switch request.result {
         case .answered(let status):
-            if balancer.judgesAnswers {
-                balancer.observed(pick.host, status: status, took: request.took, now: now)
-            }
-            balancer.release(pick, .answered, now: now)
+            hosts.observed(chosen, status: status, took: request.took, now: now)
+            hosts.release(chosen, .answered, now: now)
             if status < 500 {
                 finish(request, .answered)
                 return
@@ -182,21 +176,21 @@ final class SimulatedService {
             evidence = .response(status: status, grpc: nil)
         case .outOfTime:
             // It says nothing of the connection.
-            balancer.release(pick, .abandoned, now: now)
+            hosts.release(chosen, .abandoned, now: now)
             finish(request, .failed)
             return
         case .failed(let kind, let progress):
-            balancer.release(pick, .failed(TransportFailure(kind)), now: now)
+            hosts.release(chosen, .failed(TransportFailure(kind)), now: now)
             evidence = .transport(kind, progress)
         }
-        request.attempted.append(pick.host)
+        request.attempted.append(chosen.pick.host)
         var tookPlace = false
         let decision = request.retry.decide(
             evidence, now: now, canReplay: true, random: &random
         ) {
             tookPlace = budget.begin(
                 activeRequests: active,
-                leavesDomain: balancer.canLeaveDomain(of: request.attempted), now: now)
+                leavesDomain: hosts.canLeaveDomain(of: request.attempted), now: now)
             return tookPlace
         }
         request.holdsBudget = tookPlace
@@ -213,7 +207,7 @@ final class SimulatedService {
 
     private func finish(_ request: SimulatedRequest, _ end: SimulationReport.End) {
         active -= 1
-        let host = end == .answered ? request.pick?.host : nil
+        let host = end == .answered ? request.chosen?.pick.host : nil
         report.ended(
             end, began: request.began, at: now, by: host?.locality,
             retried: request.retry.retries > 0,
@@ -221,17 +215,10 @@ final class SimulatedService {
     }
 
     private func adoptEndpoints() {
-        let resolved = cluster.endpoints.resolved().filter { resolved in
-            !timeline.entries.contains { entry in
-                entry.fault == .empty && entry.from <= now && now < entry.until
-                    && entry.scope.matches(
-                        service: cluster.name, resolved.endpoint, at: resolved.address,
-                        in: resolved.locality)
-            }
+        let gone = timeline.entries.filter {
+            $0.fault == .empty && $0.from <= now && now < $0.until
         }
-        _ = balancer.update(
-            endpoints: resolved, overprovisioningFactor: cluster.endpoints.overprovisioningFactor,
-            weighsPriorityHealth: cluster.endpoints.weighsPriorityHealth)
+        hosts.adoptEndpoints(without: gone.map(\.scope))
     }
 
     private func adoptEvacuations() {
@@ -247,8 +234,7 @@ final class SimulatedService {
             }
         }
         if evacuations.isEmpty { return }
-        balancer.setEvacuations(
-            evacuations.sorted { $0.key < $1.key }.map(\.value), service: cluster.name)
+        hosts.adopt(evacuations.sorted { $0.key < $1.key }.map(\.value))
     }
 
     func finish() -> SimulationReport.Service {

@@ -54,7 +54,7 @@ final class ClusterLimits {
         cells = share.cells
         normal = config.circuitBreakers
         high = config.highPriorityBreakers
-        queueTimeout = config.queueTimeout ?? set.settings.queueTimeout
+        queueTimeout = ClusterLimits.patience(config, set)
     }
 
     deinit { timer?.stop() }
@@ -62,7 +62,12 @@ final class ClusterLimits {
     func adopt(_ config: Cluster) {
         normal = config.circuitBreakers
         high = config.highPriorityBreakers
-        queueTimeout = config.queueTimeout ?? set.settings.queueTimeout
+        queueTimeout = ClusterLimits.patience(config, set)
+    }
+
+    /// A place in an aggregate is none in its members, so nobody waits for one.
+    private static func patience(_ config: Cluster, _ set: ClusterSet) -> Duration {
+        config.members == nil ? config.queueTimeout ?? set.settings.queueTimeout : .zero
     }
 
     private func limits(_ priority: RequestPriority) -> CircuitBreakers {
@@ -120,6 +125,27 @@ final class ClusterLimits {
     func releaseRequest(_ priority: RequestPriority) {
         release(.requests, priority)
         metrics.requestEnded()
+    }
+
+    /// For one attempt at a member of an aggregate, which does not wait: a request, or a relayed connection.
+    func admitAttempt(_ place: BreakerCells.Place) -> Bool {
+        if place.resource == .connections {
+            return admitConnection(place.priority, isFirst: false)
+        }
+        guard reserve(.requests, place.priority, limit: limits(place.priority).maxRequests) else {
+            metrics.overflowed()
+            return false
+        }
+        metrics.requestBegan()
+        return true
+    }
+
+    func releaseAttempt(_ place: BreakerCells.Place) {
+        if place.resource == .connections {
+            releaseConnection(place.priority)
+        } else {
+            releaseRequest(place.priority)
+        }
     }
 
     // MARK: Retries

@@ -93,7 +93,9 @@ final class ClusterSet {
             configs.sort { $0.name < $1.name }
         }
         for old in made {
-            guard let config = config(named: old.name) else {
+            guard let config = config(named: old.name),
+                (config.members == nil) == (old.config.members == nil)
+            else {
                 clusters[old.name] = nil
                 old.drain()
                 continue
@@ -101,6 +103,7 @@ final class ClusterSet {
             old.update(config)
             if trustChanged { old.forgetTLS() }
         }
+        for cluster in made { cluster.followMembers() }
         followLocalCluster()
         if verdicts.isEmpty { return }
         for name in verdicts.keys {
@@ -132,6 +135,16 @@ final class ClusterSet {
     }
 
     func makeBreakerMetrics(_ config: Cluster) -> BreakerMetrics { metrics.breakers(config) }
+
+    /// The clusters with endpoints that an aggregate leads to, the best first.
+    func leaves(of aggregate: Cluster) -> [UpstreamCluster] {
+        aggregate.leaves(config).compactMap { self[$0.name] }
+    }
+
+    /// Whether a request that waits for this host could go to another member of an aggregate.
+    func aggregatesHaveAlternative(to host: Host) -> Bool {
+        clusters.values.contains { $0.stack?.hasAlternative(to: host) == true }
+    }
 
     private func config(named name: String) -> Cluster? {
         var low = 0

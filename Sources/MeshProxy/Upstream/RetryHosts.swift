@@ -9,48 +9,45 @@ import MeshConfig
 /// taken, as in Envoy. *Previous priorities* let so many attempts go where the balancer would send
 /// any request, and then leave the priorities that those went to.
 extension UpstreamCluster {
-    /// - Parameter attempted: never empty.
-    func pickAgain(
-        attempted: [Host], key: UInt64?, subset: SubsetCriteria?, policy: RetryPolicy?
-    ) -> Choice {
-        guard let policy, policy.choosesHosts else {
-            return pick(attempted: attempted, key: key, subset: subset)
-        }
-        var avoided = attempted
+    /// - Parameter request: has been somewhere already.
+    func pickAgain(_ request: PickContext, _ policy: RetryPolicy?) -> Choice {
+        guard let policy, policy.choosesHosts else { return pick(request) }
+        let attempted = request.attempted
+        var avoided = request
         let frequency = policy.previousPrioritiesUpdateFrequency
         if frequency > attempted.count {
-            if let choice = pickAsUsual(attempted: attempted, key: key, subset, policy) {
-                return choice
-            }
+            if let choice = pickAsUsual(request, policy) { return choice }
         } else if frequency > 0 {
             let counted = attempted.prefix(attempted.count / frequency * frequency)
-            let left = Set(counted.map(\.priority))
+            let left = Set(counted.map(priority))
             // When every priority was tried the round begins anew.
-            if hosts.contains(where: { !left.contains($0.priority) }) {
-                avoided += hosts.filter { left.contains($0.priority) }
+            let all = stack?.hosts ?? hosts
+            if all.contains(where: { !left.contains(priority($0)) }) {
+                avoided.attempted += all.filter { left.contains(priority($0)) }
             }
         }
         var attemptsLeft = policy.hostSelectionAttempts
         while true {
-            let choice = pick(attempted: avoided, key: key, subset: subset)
+            let choice = pick(avoided)
             guard case .host(let pick) = choice, policy.omits(pick.host), attemptsLeft > 1 else {
                 return choice
             }
             attemptsLeft -= 1
             release(pick, .neutral)
-            avoided.append(pick.host)
+            avoided.attempted.append(pick.host)
         }
     }
 
+    /// Of an aggregate: among the priorities of all its members.
+    private func priority(_ host: Host) -> Int { stack?.priority(of: host) ?? host.priority }
+
     /// As for a first attempt, but not to where it was already; `nil` when that can't be.
-    private func pickAsUsual(
-        attempted: [Host], key: UInt64?, _ subset: SubsetCriteria?, _ policy: RetryPolicy
-    ) -> Choice? {
+    private func pickAsUsual(_ request: PickContext, _ policy: RetryPolicy) -> Choice? {
+        var first = request
+        first.attempted = []
         for _ in 0..<policy.hostSelectionAttempts {
-            guard case .host(let pick) = pick(attempted: [], key: key, subset: subset) else {
-                return nil
-            }
-            let isFresh = !attempted.contains { $0 === pick.host }
+            guard case .host(let pick) = pick(first) else { return nil }
+            let isFresh = !request.attempted.contains { $0 === pick.host }
             if isFresh, !policy.omits(pick.host) { return .host(pick) }
             release(pick, .neutral)
         }

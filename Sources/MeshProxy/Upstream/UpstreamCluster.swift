@@ -12,7 +12,11 @@ final class UpstreamCluster {
     let set: ClusterSet
     private(set) var config: Cluster
     let metrics: ClusterMetrics
-    private let balancer: Balancer
+    let balancer: Balancer
+    /// `nil` unless it is an aggregate.
+    private(set) var stack: ClusterStack?
+    /// Aggregates have it among their members, or had.
+    private var isMember = false
     let limits: ClusterLimits
     /// One for each transport that the cluster has, made when it is first needed.
     private var tls: [TransportKey: TLSContext] = [:]
@@ -73,12 +77,23 @@ final class UpstreamCluster {
         balancer.failbackChanged = { [unowned self] in failbackChanged($0) }
         balancer.setLocalCluster(set.localCluster)
         adoptEndpoints()
+        if config.members != nil { stack = ClusterStack(config, set: set) }
         if !set.evacuations.isEmpty { adopt(set.evacuations) }
         if let drill = set.drill, drill.ends > set.loop.now { adopt(drill) }
     }
 
     var name: String { config.name }
+    /// Its own.
     var hosts: [Host] { balancer.hosts }
+
+    /// Of an aggregate: its members may have come, gone or changed.
+    func followMembers() { stack?.update(config) }
+
+    func joinAggregate() {
+        if isMember { return }
+        isMember = true
+        for host in balancer.hosts { host.owner = self }
+    }
 
     /// Takes a new version on; endpoints that stay keep their pools and what is known of them.
     func update(_ config: Cluster) {
@@ -165,9 +180,12 @@ final class UpstreamCluster {
         drill?.followed(change)
         // What is to get load again is connected to before it does.
         guard case .holding = change.event else { return }
-        for host in balancer.hosts.lazy.filter({ $0.priority == change.priority })
-            .prefix(UpstreamCluster.warmedHosts)
-        {
+        warm { $0.priority == change.priority }
+    }
+
+    /// Connects to some of these hosts that it knew before.
+    func warm(_ isMeant: (Host) -> Bool) {
+        for host in balancer.hosts.lazy.filter(isMeant).prefix(UpstreamCluster.warmedHosts) {
             pools(of: host)?.warm()
         }
     }
@@ -184,6 +202,7 @@ final class UpstreamCluster {
             overprovisioningFactor: config.endpoints.overprovisioningFactor,
             weighsPriorityHealth: config.endpoints.weighsPriorityHealth, now: set.loop.now)
         drops = OverloadDrops(config.endpoints.drops)
+        if isMember { for host in update.added { host.owner = self } }
         for host in update.removed {
             pools(of: host)?.drain()
             host.attachment = nil
@@ -232,6 +251,7 @@ final class UpstreamCluster {
     /// Whether anybody wants to know how requests were answered.
     var detectsOutliers: Bool {
         config.outlierDetection != nil || !config.healthChecks.isEmpty || balancer.judgesAnswers
+            || stack != nil
     }
 
     /// An endpoint answered with this head, so long after it was asked.
@@ -239,6 +259,12 @@ final class UpstreamCluster {
     func answered(
         _ host: Host, _ head: borrowing MessageHead, took: Duration, isLast: Bool
     ) {
+        if let stack, let owner = stack.owner(of: host) {
+            if head.status >= 500 { stack.answeredBadly(host, of: owner) }
+            if owner.detectsOutliers { owner.answered(host, head, took: took, isLast: isLast) }
+            return
+        }
+        reported(host, in: head)
         if config.outlierDetection != nil, isLast { observed(host, .answered(head)) }
         if !config.healthChecks.isEmpty, host.verdict == .healthy || host.verdict == .degraded,
             head.string("x-envoy-immediate-health-check-fail") != nil
@@ -250,8 +276,24 @@ final class UpstreamCluster {
         }
     }
 
+    /// Whether what endpoints say of their load in trailers matters.
+    var readsReports: Bool { balancer.readsReports || stack != nil }
+
+    /// An endpoint may have said in this head, or in these trailers, how loaded it is.
+    func reported(_ host: Host, in head: borrowing MessageHead) {
+        if let owner = stack?.owner(of: host) {
+            owner.reported(host, in: head)
+        } else if balancer.readsReports, let report = LoadReport(head) {
+            balancer.reported(host, report, now: set.loop.now)
+        }
+    }
+
     /// An attempt at this endpoint came to something. Good answers are counted and no more.
     func observed(_ host: Host, _ outcome: OutlierDetector.Outcome) {
+        if let owner = stack?.owner(of: host) {
+            if owner.detectsOutliers { owner.observed(host, outcome) }
+            return
+        }
         guard let tally = host.tally ?? openTally(host) else { return }
         let now = set.loop.now
         switch outcome {
@@ -288,33 +330,30 @@ final class UpstreamCluster {
     // MARK: Choosing
 
     /// Whether `pick` looks at its key.
-    var usesKeys: Bool { balancer.usesKeys }
+    var usesKeys: Bool { stack?.usesKeys ?? balancer.usesKeys }
 
     /// Chooses an endpoint; give it back with `release`.
-    func pick(
-        attempted: [Host], key: UInt64?, override: HostOverride? = nil,
-        subset: SubsetCriteria? = nil
-    ) -> Choice {
-        let result = balancer.pick(
-            PickContext(
-                now: set.loop.now, key: key, attempted: attempted, override: override,
-                subset: subset))
-        switch result {
-        case .host(let pick): return .host(pick)
-        case .none(let reason):
+    func pick(_ request: PickContext) -> Choice {
+        let choice = stack?.pick(request) ?? Choice(balancer.pick(request))
+        if case .none(let reason) = choice, reason != ClusterStack.overflow {
             metrics.foundNoneHealthy()
-            return .none(reason.rawValue)
         }
+        return choice
     }
 
     /// What a request is answered that no endpoint is there for.
     func refusal(_ reason: String) -> ErrorReply {
+        if reason == ClusterStack.overflow { return .overflow("too many requests to a member") }
         guard reason == NoHost.spillLimited.rawValue else { return .noEndpoint(reason) }
         let seconds = (set.settings.spill.retryAfter.milliseconds + 999) / 1000
         return .spillLimited(retryAfter: max(1, seconds))
     }
 
     func release(_ pick: Pick, _ outcome: Outcome) {
+        if let stack, let owner = stack.owner(of: pick.host) {
+            stack.release(pick, outcome, to: owner)
+            return
+        }
         switch outcome {
         case .responded:
             balancer.release(pick, .answered, now: set.loop.now)
@@ -362,6 +401,9 @@ final class UpstreamCluster {
     func pool(
         to host: Host, downstreamIsHTTP2: Bool, priority: RequestPriority = .normal
     ) -> UpstreamPool {
+        if let owner = stack?.owner(of: host) {
+            return owner.pool(to: host, downstreamIsHTTP2: downstreamIsHTTP2, priority: priority)
+        }
         let version: UpstreamPool.HTTPVersion
         switch config.upstreamProtocol {
         case .http1: version = .http1
@@ -388,6 +430,7 @@ final class UpstreamCluster {
 
     /// Connecting to another region is given less time, because there is somewhere else to go.
     func connectTimeout(of host: Host) -> Duration {
+        if let owner = stack?.owner(of: host) { return owner.connectTimeout(of: host) }
         let isRemote = host.priority > 0 || (host.locality.region != (nearRegion ?? ""))
         return isRemote
             ? min(config.connectTimeout, set.settings.remoteConnectTimeout) : config.connectTimeout
@@ -400,6 +443,9 @@ final class UpstreamCluster {
     func tlsContext(
         for host: Host, _ criteria: [String: MetadataValue]? = nil, alpn: [String] = []
     ) throws(TLSConfigurationError) -> TLSContext? {
+        if let owner = stack?.owner(of: host) {
+            return try owner.tlsContext(for: host, criteria, alpn: alpn)
+        }
         let (index, transport) = transport(for: host, criteria)
         guard case .tls(var policy) = transport else { return nil }
         let key = TransportKey(index: index, alpn: alpn)
@@ -430,6 +476,7 @@ final class UpstreamCluster {
     }
 
     func makeSession(_ context: TLSContext, for host: Host) -> TLSSession {
+        if let owner = stack?.owner(of: host) { return owner.makeSession(context, for: host) }
         var name = ""
         if case .tls(let policy) = config.transport {
             name = policy.autoHostSNI ? host.hostname : policy.sni
@@ -487,10 +534,14 @@ final class UpstreamCluster {
     func alternative(to host: Host) -> Host? { balancer.alternative(to: host, now: set.loop.now) }
 
     /// Whether another endpoint could take what waits for this one.
-    func hasAlternative(to host: Host) -> Bool { balancer.hasAlternative(to: host) }
+    func hasAlternative(to host: Host) -> Bool {
+        balancer.hasAlternative(to: host) || isMember && set.aggregatesHaveAlternative(to: host)
+    }
 
     /// Whether a retry of what failed at these hosts would go to another zone or region.
-    func canLeaveDomain(of failed: [Host]) -> Bool { balancer.canLeaveDomain(of: failed) }
+    func canLeaveDomain(of failed: [Host]) -> Bool {
+        stack?.canLeaveDomain(of: failed) ?? balancer.canLeaveDomain(of: failed)
+    }
 
     private func reportFailure(
         _ host: Host, _ failure: TransportFailure, over address: SocketAddress? = nil
@@ -511,6 +562,15 @@ final class UpstreamCluster {
 
     func received(_ count: Int) { metrics.received(count) }
     func sent(_ count: Int) { metrics.sent(count) }
+}
+
+extension UpstreamCluster.Choice {
+    init(_ result: PickResult) {
+        switch result {
+        case .host(let pick): self = .host(pick)
+        case .none(let reason): self = .none(reason.rawValue)
+        }
+    }
 }
 
 /// The pools of one endpoint: one for each protocol that is spoken with it, and each priority.

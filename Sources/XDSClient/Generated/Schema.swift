@@ -1161,9 +1161,11 @@ log_format 5 - m66 0
 log_format 1 - m66 0
 @envoy.extensions.access_loggers.stream.v3.StderrAccessLog
 log_format 1 - m66 0
+@envoy.extensions.clusters.aggregate.v3.ClusterConfig
+clusters 1 * s -
 @envoy.extensions.clusters.dns.v3.DnsCluster
 dns_refresh_rate 3 - m23 -
-dns_failure_refresh_rate 4 - m242 -
+dns_failure_refresh_rate 4 - m243 -
 respect_dns_ttl 5 - o -
 dns_jitter 6 - m23 -
 typed_dns_resolver_config 7 - m3 -
@@ -1176,12 +1178,12 @@ max_interval 2 - m23 -
 @envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
 codec_type 1 - e35 -
 stat_prefix 2 - s -
-rds 3 - m253 0
+rds 3 - m254 0
 route_config 4 - m236 0
-scoped_routes 31 - m254 0
-http_filters 5 * m255 -
+scoped_routes 31 - m255 0
+http_filters 5 * m256 -
 add_user_agent 6 - m12 -
-tracing 7 - m245 -
+tracing 7 - m246 -
 common_http_protocol_options 35 - m89 -
 http1_safe_max_connection_duration 58 - o -
 http_protocol_options 8 - m90 -
@@ -1200,34 +1202,34 @@ delayed_close_timeout 26 - m23 -
 access_log 13 * m1 -
 access_log_flush_interval 54 - m23 -
 flush_access_log_on_new_request 55 - o -
-access_log_options 56 - m251 -
+access_log_options 56 - m252 -
 use_remote_address 14 - m12 -
 xff_num_trusted_hops 19 - u -
 original_ip_detection_extensions 46 * m3 -
 early_header_mutation_extensions 52 * m3 -
-internal_address_config 25 - m246 -
+internal_address_config 25 - m247 -
 skip_xff_append 21 - o -
 via 22 - s -
 generate_request_id 15 - m12 -
 preserve_external_request_id 32 - o -
 always_set_request_id_in_response 37 - o -
 forward_client_cert_details 16 - e37 -
-set_current_client_cert_details 17 - m247 -
+set_current_client_cert_details 17 - m248 -
 forward_client_cert_matcher 60 - m110 -
 proxy_100_continue 18 - o -
 represent_ipv4_remote_address_as_ipv4_mapped_ipv6 20 - o -
-upgrade_configs 23 * m248 -
+upgrade_configs 23 * m249 -
 normalize_path 30 - m12 -
 merge_slashes 33 - o -
 path_with_escaped_slashes_action 45 - e38 -
-request_id_extension 36 - m256 -
-local_reply_config 38 - m252 -
+request_id_extension 36 - m257 -
+local_reply_config 38 - m253 -
 strip_matching_host_port 39 - o -
 strip_any_host_port 42 - o 1
 stream_error_on_invalid_http_message 40 - m12 -
-path_normalization_options 43 - m249 -
+path_normalization_options 43 - m250 -
 strip_trailing_host_dot 47 - o -
-proxy_status_config 49 - m250 -
+proxy_status_config 49 - m251 -
 typed_header_validation_config 50 - m3 -
 append_x_forwarded_port 51 - o -
 append_local_overload 57 - o -
@@ -1244,11 +1246,11 @@ dns 4 - o -
 uri 5 - o -
 @envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.UpgradeConfig
 upgrade_type 1 - s -
-filters 2 * m255 -
+filters 2 * m256 -
 enabled 3 - m12 -
 @envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.PathNormalizationOptions
-forwarding_transformation 1 - m243 -
-http_filter_transformation 2 - m243 -
+forwarding_transformation 1 - m244 -
+http_filter_transformation 2 - m244 -
 @envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.ProxyStatusConfig
 remove_details 1 - o -
 remove_connection_termination_details 2 - o -
@@ -1277,12 +1279,12 @@ typed_config 1 - m0 -
 dynamic_stats 1 - m12 -
 start_child_span 2 - o -
 upstream_log 3 * m1 -
-upstream_log_options 9 - m258 -
+upstream_log_options 9 - m259 -
 suppress_envoy_headers 4 - o -
 strict_check_headers 5 * s -
 respect_expected_rq_timeout 6 - o -
 suppress_grpc_request_failure_code_stats 7 - o -
-upstream_http_filters 8 * m255 -
+upstream_http_filters 8 * m256 -
 @envoy.extensions.filters.http.router.v3.Router.UpstreamAccessLogOptions
 flush_upstream_log_on_upstream_stream 1 - o -
 upstream_log_flush_interval 2 - m23 -
@@ -1291,7 +1293,7 @@ session_state 1 - m3 -
 strict 2 - o -
 @envoy.extensions.filters.http.stateful_session.v3.StatefulSessionPerRoute
 disabled 1 - o 0
-stateful_session 2 - m259 0
+stateful_session 2 - m260 0
 @envoy.extensions.filters.listener.http_inspector.v3.HttpInspector
 @envoy.extensions.filters.listener.original_dst.v3.OriginalDst
 @envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector
@@ -1301,16 +1303,16 @@ initial_read_buffer_size 2 - m11 -
 close_connection_on_client_hello_parsing_errors 4 - o -
 max_client_hello_size 5 - m11 -
 @envoy.type.v3.HashPolicy
-source_ip 1 - m265 0
-filter_state 2 - m266 0
+source_ip 1 - m266 0
+filter_state 2 - m267 0
 @envoy.type.v3.HashPolicy.SourceIp
 @envoy.type.v3.HashPolicy.FilterState
 key 1 - s -
 @envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy
 stat_prefix 1 - s -
 cluster 2 - s 0
-weighted_clusters 10 - m268 0
-on_demand 14 - m271 -
+weighted_clusters 10 - m269 0
+on_demand 14 - m272 -
 metadata_match 9 - m36 -
 idle_timeout 8 - m23 -
 downstream_idle_timeout 3 - m23 -
@@ -1318,18 +1320,18 @@ upstream_idle_timeout 4 - m23 -
 access_log 5 * m1 -
 max_connect_attempts 7 - m11 -
 backoff_options 18 - m24 -
-hash_policy 11 * m264 -
-tunneling_config 12 - m270 -
+hash_policy 11 * m265 -
+tunneling_config 12 - m271 -
 max_downstream_connection_duration 13 - m23 -
 max_downstream_connection_duration_jitter_percentage 20 - m25 -
 access_log_flush_interval 15 - m23 -
 flush_access_log_on_connected 16 - o -
-access_log_options 17 - m272 -
+access_log_options 17 - m273 -
 proxy_protocol_tlvs 19 * m68 -
 upstream_connect_mode 21 - e39 -
 max_early_data_bytes 22 - m11 -
 @envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster
-clusters 1 * m269 -
+clusters 1 * m270 -
 @envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight
 name 1 - s -
 weight 2 - u -
@@ -1341,7 +1343,7 @@ headers_to_add 3 * m39 -
 propagate_response_headers 4 - o -
 post_path 5 - s -
 propagate_response_trailers 6 - o -
-request_id_extension 7 - m256 -
+request_id_extension 7 - m257 -
 request_id_header 8 - s -
 request_id_metadata_key 9 - s -
 ~envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.OnDemand
@@ -1354,27 +1356,35 @@ event_log_path 1 - s -
 name 1 - s -
 ttl 2 - m23 -
 path 3 - s -
-attributes 4 * m275 -
+attributes 4 * m276 -
 @envoy.type.http.v3.CookieAttribute
 name 1 - s -
 value 2 - s -
 @envoy.extensions.http.stateful_session.cookie.v3.CookieBasedSessionState
-cookie 1 - m274 -
+cookie 1 - m275 -
 @envoy.extensions.http.stateful_session.header.v3.HeaderBasedSessionState
 name 1 - s -
-override_mode_config 2 - m278 -
-packages_mode_config 3 - m279 -
+override_mode_config 2 - m279 -
+packages_mode_config 3 - m280 -
 @envoy.extensions.http.stateful_session.header.v3.HeaderBasedSessionState.OverrideModeConfig
 @envoy.extensions.http.stateful_session.header.v3.HeaderBasedSessionState.PackagesModeConfig
+@envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin
+enable_oob_load_report 1 - m12 -
+oob_reporting_period 2 - m23 -
+blackout_period 3 - m23 -
+weight_expiration_period 4 - m23 -
+weight_update_period 5 - m23 -
+error_utilization_penalty 6 - m7 -
+metric_names_for_computing_utilization 7 * s -
 @envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig
-zone_aware_lb_config 1 - m281 0
-locality_weighted_lb_config 2 - m283 0
+zone_aware_lb_config 1 - m283 0
+locality_weighted_lb_config 2 - m285 0
 @envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig.ZoneAwareLbConfig
 routing_enabled 1 - m25 -
 min_cluster_size 2 - m9 -
 fail_traffic_on_panic 3 - o -
 force_locality_direct_routing 4 - o -
-force_local_zone 5 - m282 -
+force_local_zone 5 - m284 -
 locality_basis 6 - e40 -
 @envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig.ZoneAwareLbConfig.ForceLocalZone
 min_size 1 - m11 -
@@ -1390,31 +1400,31 @@ hash_policy 3 * m208 -
 @envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest
 choice_count 1 - m11 -
 active_request_bias 2 - m37 -
-slow_start_config 3 - m284 -
-locality_lb_config 4 - m280 -
+slow_start_config 3 - m286 -
+locality_lb_config 4 - m282 -
 enable_full_scan 5 - m12 -
 selection_method 6 - e41 -
 @envoy.extensions.load_balancing_policies.maglev.v3.Maglev
 table_size 1 - m9 -
-consistent_hashing_lb_config 2 - m285 -
-locality_weighted_lb_config 3 - m283 -
+consistent_hashing_lb_config 2 - m287 -
+locality_weighted_lb_config 3 - m285 -
 @envoy.extensions.load_balancing_policies.random.v3.Random
-locality_lb_config 1 - m280 -
+locality_lb_config 1 - m282 -
 @envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash
 hash_function 1 - e42 -
 minimum_ring_size 2 - m9 -
 maximum_ring_size 3 - m9 -
 use_hostname_for_hashing 4 - o -
 hash_balance_factor 5 - m11 -
-consistent_hashing_lb_config 6 - m285 -
-locality_weighted_lb_config 7 - m283 -
+consistent_hashing_lb_config 6 - m287 -
+locality_weighted_lb_config 7 - m285 -
 @envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin
-slow_start_config 1 - m284 -
-locality_lb_config 2 - m280 -
+slow_start_config 1 - m286 -
+locality_lb_config 2 - m282 -
 @envoy.extensions.load_balancing_policies.subset.v3.Subset
 fallback_policy 1 - e44 -
 default_subset 2 - m28 -
-subset_selectors 3 * m292 -
+subset_selectors 3 * m294 -
 locality_weight_aware 4 - o -
 scale_locality_weight 5 - o -
 panic_mode_any 6 - o -
@@ -1440,7 +1450,7 @@ metadata_match 1 - m36 -
 update_frequency 1 - i -
 @envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer
 @envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
-common_tls_context 1 - m303 -
+common_tls_context 1 - m305 -
 sni 2 - s -
 auto_host_sni 6 - o -
 auto_sni_san_validation 7 - o -
@@ -1448,7 +1458,7 @@ allow_renegotiation 3 - o -
 max_session_keys 4 - m11 -
 enforce_rsa_key_usage 5 - m12 -
 @envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
-common_tls_context 1 - m303 -
+common_tls_context 1 - m305 -
 require_client_certificate 2 - m12 -
 require_sni 3 - m12 -
 session_ticket_keys 4 - m156 0
@@ -1469,16 +1479,16 @@ tls_certificates 2 * m155 -
 tls_certificate_sds_secret_configs 6 * m162 -
 tls_certificate_provider_instance 14 - m157 -
 custom_tls_certificate_selector 16 - m3 -
-tls_certificate_certificate_provider 9 - m304 -
-tls_certificate_certificate_provider_instance 11 - m305 -
+tls_certificate_certificate_provider 9 - m306 -
+tls_certificate_certificate_provider_instance 11 - m307 -
 validation_context 3 - m159 0
 validation_context_sds_secret_config 7 - m162 0
-combined_validation_context 8 - m306 0
-validation_context_certificate_provider 10 - m304 0
-validation_context_certificate_provider_instance 12 - m305 0
+combined_validation_context 8 - m308 0
+validation_context_certificate_provider 10 - m306 0
+validation_context_certificate_provider_instance 12 - m307 0
 alpn_protocols 4 * s -
 custom_handshaker 13 - m3 -
-key_log 15 - m302 -
+key_log 15 - m304 -
 @envoy.extensions.transport_sockets.tls.v3.CommonTlsContext.CertificateProvider
 name 1 - s -
 typed_config 2 - m3 0
@@ -1488,10 +1498,10 @@ certificate_name 2 - s -
 @envoy.extensions.transport_sockets.tls.v3.CommonTlsContext.CombinedCertificateValidationContext
 default_validation_context 1 - m159 -
 validation_context_sds_secret_config 2 - m162 -
-validation_context_certificate_provider 3 - m304 -
-validation_context_certificate_provider_instance 4 - m305 -
+validation_context_certificate_provider 3 - m306 -
+validation_context_certificate_provider_instance 4 - m307 -
 @envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig
-trust_domains 1 * m308 -
+trust_domains 1 * m310 -
 trust_bundles 2 - m41 -
 @envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig.TrustDomain
 name 1 - s -
@@ -1499,12 +1509,12 @@ trust_bundle 2 - m41 -
 @envoy.extensions.upstreams.http.v3.HttpProtocolOptions
 common_http_protocol_options 1 - m89 -
 upstream_http_protocol_options 2 - m86 -
-explicit_http_config 3 - m310 0
-use_downstream_protocol_config 4 - m311 0
-auto_config 5 - m312 0
-http_filters 6 * m255 -
+explicit_http_config 3 - m312 0
+use_downstream_protocol_config 4 - m313 0
+auto_config 5 - m314 0
+http_filters 6 * m256 -
 header_validation_config 7 - m3 -
-outlier_detection 8 - m313 -
+outlier_detection 8 - m315 -
 request_mirror_policies 9 * m207 -
 hash_policy 10 * m208 -
 retry_policy 11 - m218 -
@@ -1532,18 +1542,18 @@ name 1 - s -
 dynamic_parameters 2 %s s -
 @envoy.service.discovery.v3.ResourceName
 name 1 - s -
-dynamic_parameter_constraints 2 - m322 -
+dynamic_parameter_constraints 2 - m324 -
 @envoy.service.discovery.v3.ResourceError
-resource_name 1 - m316 -
-error_detail 2 - m314 -
+resource_name 1 - m318 -
+error_detail 2 - m316 -
 @envoy.service.discovery.v3.DiscoveryRequest
 version_info 1 - s -
 node 2 - m35 -
 resource_names 3 * s -
-resource_locators 7 * m315 -
+resource_locators 7 * m317 -
 type_url 4 - s -
 response_nonce 5 - s -
-error_detail 6 - m314 -
+error_detail 6 - m316 -
 @envoy.service.discovery.v3.DiscoveryResponse
 version_info 1 - s -
 resources 2 * m0 -
@@ -1551,42 +1561,42 @@ canary 3 - o -
 type_url 4 - s -
 nonce 5 - s -
 control_plane 6 - m47 -
-resource_errors 7 * m317 -
+resource_errors 7 * m319 -
 @envoy.service.discovery.v3.DeltaDiscoveryRequest
 node 1 - m35 -
 type_url 2 - s -
 resource_names_subscribe 3 * s -
 resource_names_unsubscribe 4 * s -
-resource_locators_subscribe 8 * m315 -
-resource_locators_unsubscribe 9 * m315 -
+resource_locators_subscribe 8 * m317 -
+resource_locators_unsubscribe 9 * m317 -
 initial_resource_versions 5 %s s -
 response_nonce 6 - s -
-error_detail 7 - m314 -
+error_detail 7 - m316 -
 @envoy.service.discovery.v3.DeltaDiscoveryResponse
 system_version_info 1 - s -
-resources 2 * m323 -
+resources 2 * m325 -
 type_url 4 - s -
 removed_resources 6 * s -
-removed_resource_names 8 * m316 -
+removed_resource_names 8 * m318 -
 nonce 5 - s -
 control_plane 7 - m47 -
-resource_errors 9 * m317 -
+resource_errors 9 * m319 -
 ~envoy.service.discovery.v3.DynamicParameterConstraints
 @envoy.service.discovery.v3.Resource
 name 3 - s -
-resource_name 8 - m316 -
+resource_name 8 - m318 -
 aliases 4 * s -
 version 1 - s -
 resource 2 - m0 -
 ttl 6 - m23 -
-cache_control 7 - m324 -
+cache_control 7 - m326 -
 metadata 9 - m36 -
 @envoy.service.discovery.v3.Resource.CacheControl
 do_not_cache 1 - o -
 @meshproxy.config.v1.MeshProxy
 failover_mode 1 - e47 -
 snapshot_file 2 - s -
-shrink_guard 3 - m326 -
+shrink_guard 3 - m328 -
 transport_failures_to_eject 4 - m11 -
 base_hold 5 - m23 -
 max_hold 6 - m23 -
@@ -1597,9 +1607,9 @@ control_plane_timeout 10 - m23 -
 control_plane_return_hold 11 - m23 -
 drain_time 12 - m23 -
 series_budget 13 - m11 -
-failover 20 - m327 -
+failover 20 - m329 -
 allow_admin_changes 21 - o -
-hedging 30 - m330 -
+hedging 30 - m332 -
 queue_timeout 31 - m23 -
 drain_propagation_delay 32 - m23 -
 @meshproxy.config.v1.MeshProxy.ShrinkGuard
@@ -1607,8 +1617,8 @@ disabled 1 - o -
 max_loss_percent 2 - m11 -
 release_after 3 - m23 -
 @meshproxy.config.v1.MeshProxy.Failover
-failback 1 - m328 -
-spill 2 - m329 -
+failback 1 - m330 -
+spill 2 - m331 -
 @meshproxy.config.v1.MeshProxy.Failover.Failback
 disabled 1 - o -
 min_hold 2 - m23 -
@@ -1625,7 +1635,7 @@ min_delay 2 - m23 -
 @meshproxy.config.v1.PeakEwma
 decay_time 1 - m23 -
 failure_penalty 2 - m23 -
-prices 3 * m332 -
+prices 3 * m334 -
 @meshproxy.config.v1.PeakEwma.Price
 from 1 - m32 -
 to 2 - m32 -

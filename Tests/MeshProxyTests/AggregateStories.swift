@@ -1,0 +1,241 @@
+import EventLoop
+import LoadBalancer
+import MeshBase
+import MeshConfig
+import MeshSimulation
+import Testing
+
+@testable import MeshProxy
+
+/// A cluster that is made of others, which stand in for each other in their order.
+@Suite struct AggregateStories {
+    private final class Scene {
+        let mesh: SimulatedMesh
+        let east: [ScriptedServer]
+        let west: ScriptedServer
+        let proxy: SimulatedProxy
+        let client: ScriptedClient
+
+        /// - Parameters:
+        ///   - members: of the aggregate that the route leads to.
+        ///   - more: other clusters.
+        init(
+            _ seed: UInt64, members: [String] = ["east", "west"], more: [Cluster] = [],
+            retry: RetryPolicy? = .on(.connectFailure), settings: Settings = Settings(),
+            east change: (inout Cluster) -> Void = { _ in },
+            manager: (inout HTTPConnectionManager) -> Void = { _ in }
+        ) {
+            mesh = SimulatedMesh(seed: seed)
+            east = [0, 1].map { [mesh] in mesh.upstream("e\($0)") { Scene.answer($0) } }
+            west = mesh.upstream("w", .http2, region: "west")
+            let top = Cluster(name: "all", discovery: .aggregate(members))
+            proxy = mesh.proxy(
+                clusters: [top, .of("east", east, change), .of("west", west)] + more,
+                routes: [
+                    .forward(to: "all", prefix: "/high") { $0.highPriority = true },
+                    .forward(to: "all", retry: retry),
+                ], settings: settings,
+                manager: manager)
+            client = mesh.client(.http2, proxy)
+        }
+
+        private static func answer(_ request: ReceivedRequest) -> Answer {
+            request.path == "/stall" ? .stall : request.path == "/bad" ? .reply(503) : .reply()
+        }
+
+        func ask(_ count: Int = 1, _ path: String = "/") -> [Call] {
+            let calls = (0..<count).map { _ in client.get(path) }
+            mesh.run()
+            return calls
+        }
+
+        func served(_ count: Int = 10) -> Set<String> { Set(ask(count).map(\.servedBy)) }
+    }
+
+    @Test(
+        "Requests go to the first member, each over its own protocol and pool; when it dies to the next"
+    )
+    func failover() {
+        let scene = Scene(1)
+        #expect(scene.served() == ["e0", "e1"])
+        for server in scene.east { server.kill() }
+        let calls = scene.ask(20)
+        #expect(calls.allSatisfy { $0.isAnswered() && $0.servedBy == "w" })
+        #expect(scene.west.requests.allSatisfy { $0.head.httpVersion == 20 })
+        for server in scene.east { server.listen() }
+        scene.mesh.run(for: .seconds(40))
+        #expect(scene.served(40).isSuperset(of: ["e0", "e1"]))
+        #expect(scene.proxy.reports.failbacks.contains { $0.priority == 0 })
+        #expect(scene.mesh.finish() == [])
+    }
+
+    @Test("A retry of an answer goes to another member")
+    func retry() {
+        let scene = Scene(2, retry: .on(.serverError))
+        let call = scene.ask(1, "/bad")[0]
+        #expect(call.isAnswered() && call.servedBy == "w")
+        #expect(scene.mesh.finish() == [])
+    }
+
+    @Test("Previous priorities are those of all members together")
+    func previousPriorities() {
+        var policy = RetryPolicy.on(.serverError, times: 3)
+        policy.previousPrioritiesUpdateFrequency = 2
+        let scene = Scene(3, retry: policy)
+        let call = scene.ask(1, "/bad")[0]
+        // Once where any request goes, then away from the priority of both.
+        #expect(call.servedBy == "w")
+        #expect(scene.east.map { $0.requests.count } == [1, 1])
+        #expect(scene.mesh.finish() == [])
+    }
+
+    @Test("Requests under way count in the member that has them, and no longer when they end")
+    func limits() {
+        let scene = Scene(4, east: { $0.circuitBreakers.maxRequests = 2 })
+        let held = [0, 1].map { _ in scene.client.get("/stall") }
+        scene.mesh.run(for: .milliseconds(50))
+        let refused = scene.client.get()
+        scene.mesh.run(for: .milliseconds(50))
+        #expect(refused.isAnswered(503) && refused.text.contains("overflow"))
+        for call in held { call.cancel() }
+        scene.mesh.run(for: .milliseconds(50))
+        #expect(scene.ask(2).allSatisfy { $0.isAnswered() })
+        #expect(scene.mesh.finish() == [])
+    }
+
+    @Test("A route of priority HIGH has the member's places of that priority")
+    func highPriority() {
+        let scene = Scene(
+            10,
+            east: {
+                $0.circuitBreakers.maxRequests = 0
+                $0.highPriorityBreakers.maxRequests = 2
+            })
+        #expect(scene.ask()[0].isAnswered(503))
+        #expect(scene.ask(3, "/high").map(\.status).sorted() == [200, 200, 503])
+        #expect(scene.ask(2, "/high").allSatisfy { $0.isAnswered() })
+        #expect(scene.mesh.finish() == [])
+    }
+
+    @Test("Nobody waits for a place in a member, and none is lost over it")
+    func queues() {
+        var settings = Settings()
+        settings.queueTimeout = .seconds(1)
+        let scene = Scene(11, settings: settings) {
+            $0.endpoints.localities[0].endpoints.removeLast()
+            $0.circuitBreakers.maxConnections = 1
+            $0.circuitBreakers.maxPendingRequests = 1
+        }
+        for _ in 0..<3 {
+            let calls = scene.ask(4)
+            #expect(calls.count { $0.isAnswered(503) && $0.text.contains("overflow") } > 0)
+            #expect(calls.contains { $0.isAnswered() })
+            #expect(calls.allSatisfy { $0.took < .milliseconds(500) })
+        }
+        #expect(scene.mesh.finish() == [])
+    }
+
+    @Test("Members come, go, and change what they are while requests run")
+    func members() {
+        let scene = Scene(5, members: ["later", "east"])
+        #expect(scene.served() == ["e0", "e1"])
+        let running = scene.client.get("/stall")
+        scene.mesh.run(for: .milliseconds(20))
+        scene.proxy.push { $0.clusters.append(.of("later", scene.west)) }
+        #expect(scene.proxy.snapshot.clusters.contains { $0.name == "later" })
+        let calls = (0..<6).map { _ in scene.client.get() }
+        scene.mesh.run(for: .milliseconds(100))
+        #expect(calls.allSatisfy { $0.servedBy == "w" })
+        scene.proxy.push { snapshot in
+            snapshot.clusters.removeAll { $0.name == "later" || $0.name == "east" }
+        }
+        running.cancel()
+        let lost = scene.ask()[0]
+        #expect(lost.isAnswered(503) && lost.text == "no healthy upstream")
+        // An aggregate becomes a cluster of its own.
+        scene.proxy.push { snapshot in
+            snapshot.clusters.removeAll { $0.name == "all" }
+            snapshot.clusters.append(.of("all", scene.east))
+        }
+        #expect(scene.served() == ["e0", "e1"])
+        #expect(scene.mesh.finish() == [])
+    }
+
+    @Test("An aggregate of aggregates is their members in order; one that goes round ends")
+    func nested() {
+        let inner = Cluster(name: "inner", discovery: .aggregate(["gone", "east", "all"]))
+        let scene = Scene(6, members: ["inner", "west", "inner"], more: [inner])
+        #expect(scene.served() == ["e0", "e1"])
+        for server in scene.east { server.kill() }
+        #expect(scene.served() == ["w"])
+        #expect(scene.mesh.finish() == [])
+    }
+
+    @Test("A black hole in the only endpoint of a member is left for the next as within a cluster")
+    func blackHole() {
+        let scene = Scene(7) { $0.endpoints.localities[0].endpoints.removeLast() }
+        scene.mesh.fault(scene.east[0], .blackHole)
+        let call = scene.ask()[0]
+        #expect(call.isAnswered() && call.servedBy == "w" && call.took < .seconds(3))
+        #expect(scene.mesh.finish() == [])
+    }
+
+    @Test("A session sticks over the members' bounds")
+    func session() {
+        let session = StatefulSession(carrier: .header("x-session"))
+        let scene = Scene(8, manager: { $0.filters = [.statefulSession(.on(session)), .router] })
+        for server in scene.east { server.kill() }
+        let first = scene.ask()[0]
+        #expect(first.servedBy == "w")
+        for server in scene.east { server.listen() }
+        scene.mesh.run(for: .seconds(60))
+        let value = first.head?.string("x-session") ?? ""
+        let later = (0..<10).map { _ in scene.client.get("/", [("x-session", value)]) }
+        #expect(scene.mesh.run())
+        #expect(later.allSatisfy { $0.servedBy == "w" })
+        #expect(scene.mesh.finish() == [])
+    }
+
+    @Test("Relayed connections count among those of the member that has them")
+    func relayLimit() {
+        let mesh = SimulatedMesh(seed: 12)
+        let echo = mesh.rawServer("echo")
+        let top = Cluster(name: "all", discovery: .aggregate(["part"]))
+        let part = Cluster.of("part", addresses: [(echo.address, region: "", priority: 0)]) {
+            $0.circuitBreakers.maxConnections = 2
+            $0.circuitBreakers.maxRequests = 0
+        }
+        let proxy = mesh.tcpProxy(clusters: [top, part]) { $0.clusters = [.init(name: "all")] }
+        let clients = (0..<3).map { _ in mesh.rawClient(proxy) }
+        mesh.run(for: .milliseconds(100))
+        #expect(clients.count { $0.isConnected && !$0.isOver } == 2)
+        for client in clients { client.abort() }
+        mesh.run(for: .milliseconds(100))
+        let later = mesh.rawClient(proxy)
+        mesh.run(for: .milliseconds(100))
+        #expect(later.isConnected && !later.isOver)
+        #expect(mesh.finish() == [])
+    }
+
+    @Test("Bytes are relayed to a member, and to the next when it refuses")
+    func relay() {
+        let mesh = SimulatedMesh(seed: 9)
+        let east = mesh.rawServer("east") { $0.echoes = true }
+        let west = mesh.rawServer("west") { $0.echoes = true }
+        let top = Cluster(name: "all", discovery: .aggregate(["east", "west"]))
+        let parts = [("east", east), ("west", west)].map { name, server in
+            Cluster.of(name, addresses: [(server.address, region: name, priority: 0)])
+        }
+        let proxy = mesh.tcpProxy(clusters: [top] + parts) { $0.clusters = [.init(name: "all")] }
+        let first = mesh.rawClient(proxy)
+        first.write("one")
+        mesh.run(for: .milliseconds(100))
+        #expect(first.text == "one" && east.end.text == "one")
+        east.listener.close()
+        let second = mesh.rawClient(proxy)
+        second.write("two")
+        mesh.run(for: .milliseconds(100))
+        #expect(second.text == "two" && west.end.text == "two")
+        #expect(mesh.finish() == [])
+    }
+}
