@@ -56,10 +56,10 @@ static inline void mesh_io_init(
 
 /// Changes what an `ev_io` waits for; stops it when `events` is 0.
 static inline void mesh_io_wait(struct ev_loop *_Nonnull loop, ev_io *_Nonnull w, int events) {
-    int fd = w->fd;
     ev_io_stop(loop, w);
     if (events) {
-        ev_io_set(w, fd, events);
+        // Unlike ev_io_set it lets libev see that nothing has changed by the turn's end.
+        ev_io_modify(w, events);
         ev_io_start(loop, w);
     }
 }

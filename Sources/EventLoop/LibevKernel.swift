@@ -43,7 +43,8 @@ struct LibevKernel: StreamKernel {
                 try socket.set(.keepAlive, 1, for: address)
                 try socket.set(.keepAliveIdleSeconds, seconds, for: address)
                 try socket.set(.keepAliveIntervalSeconds, max(1, seconds / 3), for: address)
-                try socket.set(.keepAliveProbes, 3, for: address)
+                // Else the user time-out decides how many go unanswered (tcp(7)).
+                if options.userTimeout == nil { try socket.set(.keepAliveProbes, 3, for: address) }
             }
         }
         if let source = options.source { try socket.bind(source) }

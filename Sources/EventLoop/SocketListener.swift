@@ -120,7 +120,7 @@ final class SocketListener: StreamListener {
         let stream = SocketStream(
             loop, accepted: LibevKernel(loop, accepted), from: peer, at: onlyAddress)
         acceptor.accepted(stream, originalDestination: originalDestination(accepted, stream))
-        if stream.handler == nil { stream.close() }
+        if stream.handler == nil { stream.close() } else { stream.startReading() }
     }
 
     private func originalDestination(

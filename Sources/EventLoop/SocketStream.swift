@@ -74,7 +74,7 @@ public final class SocketStream<Kernel: StreamKernel>: ByteStream {
         case closed
     }
 
-    /// A connection that was accepted. Its bytes wait until the loop's next turn.
+    /// A connection that was accepted. Its bytes wait for `startReading`, and then for another turn.
     /// - Parameter localAddress: `nil`: to be asked for when somebody wants to know.
     public init(
         _ loop: any IOLoop, accepted kernel: Kernel, from remoteAddress: SocketAddress?,
@@ -86,8 +86,10 @@ public final class SocketStream<Kernel: StreamKernel>: ByteStream {
         self.remoteAddress = remoteAddress
         phase = .open
         kernel.attach(self)
-        updateInterest()
     }
+
+    /// To be called when the acceptor has set a handler. A pause that it has begun with is no system call.
+    public func startReading() { updateInterest() }
 
     /// A connection that was started, or that failed to be: also that is told later in the turn.
     public init(
@@ -262,7 +264,10 @@ public final class SocketStream<Kernel: StreamKernel>: ByteStream {
         var read = false
         var write = false
         switch phase {
-        case .connecting: write = true
+        case .connecting:
+            // A failure is told as both, so that a connect that succeeds need not be asked.
+            read = true
+            write = true
         case .open where failure == nil:
             read = !sawEnd && (pauses.isEmpty || waitsToRead && !isUnwanted)
             write = !queue.isEmpty
@@ -281,7 +286,7 @@ public final class SocketStream<Kernel: StreamKernel>: ByteStream {
     /// The kernel has bytes or room, or the connection ended; one or both are true.
     public func ready(readable: Bool, writable: Bool) {
         switch phase {
-        case .connecting: connectEnded()
+        case .connecting: connectEnded(hasFailed: readable ? kernel.takePendingError() : 0)
         case .open:
             if readable {
                 if pauses.isEmpty, !sawEnd { read() } else { updateInterest(isUnwanted: true) }
@@ -295,8 +300,8 @@ public final class SocketStream<Kernel: StreamKernel>: ByteStream {
         }
     }
 
-    private func connectEnded() {
-        let errno = kernel.takePendingError()
+    /// - Parameter errno: 0 if it has not.
+    private func connectEnded(hasFailed errno: Int32) {
         if errno != 0 { return fail(SocketError(operation: "connect", errno: errno)) }
         timer?.stop()
         timer = nil

@@ -68,4 +68,34 @@ public struct AccessLogRecord: Sendable {
     public var terminationDetails = ""
 
     public init() {}
+
+    private var hasText: Bool {
+        !(details.isEmpty && transportFailure.isEmpty && routeName.isEmpty
+            && upstreamCluster.isEmpty && requestedServerName.isEmpty && peerURI.isEmpty
+            && tlsVersion.isEmpty && terminationDetails.isEmpty && attempts.isEmpty
+            && request.fields.isEmpty && response.fields.isEmpty && response.status == 0
+            && trailers.fields.isEmpty)
+    }
+
+    /// Begins anew. Where no log wanted its text it costs a few stores.
+    public mutating func clear() {
+        if hasText {
+            self = AccessLogRecord()
+            return
+        }
+        startTime = UnixTime(microseconds: 0)
+        duration = .zero
+        httpVersion = 0
+        status = 0
+        flags = []
+        bytesReceived = 0
+        bytesSent = 0
+        attemptCount = 0
+        upstreamHost = nil
+        upstreamLocalAddress = nil
+        connectionNumber = 0
+        localAddress = nil
+        remoteAddress = nil
+        directRemoteAddress = nil
+    }
 }

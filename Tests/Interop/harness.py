@@ -384,6 +384,27 @@ def assignment(name, ports, priority=0):
         "lb_endpoints": [{"endpoint": {"address": address(p)}} for p in ports]}]}
 
 
+def endpoint(port, weight=None, hostname=None, key=None, status=None):
+    made = {"endpoint": {"address": address(port)}}
+    if hostname:
+        made["endpoint"]["hostname"] = hostname
+    if weight:
+        made["load_balancing_weight"] = weight
+    if key:
+        made["metadata"] = {"filter_metadata": {"envoy.lb": {"hash_key": key}}}
+    if status:
+        made["health_status"] = status
+    return made
+
+
+def group(endpoints, zone="", weight=None, priority=0):
+    made = {"locality": {"region": "east", "zone": zone}, "priority": priority,
+            "lb_endpoints": endpoints}
+    if weight:
+        made["load_balancing_weight"] = weight
+    return made
+
+
 def cluster(name, ports, h2=False, tls=None, **more):
     made = {"name": name, "type": "STATIC", "connect_timeout": "1s",
             "load_assignment": assignment(name, ports), **more}

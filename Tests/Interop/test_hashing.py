@@ -16,27 +16,6 @@ def typed(name, message, **fields):
             "@type": LB + message, **fields}}}]}}
 
 
-def endpoint(port, weight=None, hostname=None, key=None, status=None):
-    made = {"endpoint": {"address": h.address(port)}}
-    if hostname:
-        made["endpoint"]["hostname"] = hostname
-    if weight:
-        made["load_balancing_weight"] = weight
-    if key:
-        made["metadata"] = {"filter_metadata": {"envoy.lb": {"hash_key": key}}}
-    if status:
-        made["health_status"] = status
-    return made
-
-
-def group(endpoints, zone="", weight=None, priority=0):
-    made = {"locality": {"region": "east", "zone": zone}, "priority": priority,
-            "lb_endpoints": endpoints}
-    if weight:
-        made["load_balancing_weight"] = weight
-    return made
-
-
 class Hashing(h.Case):
     def setUp(self):
         super().setUp()
@@ -97,19 +76,19 @@ class Hashing(h.Case):
     def hosts(self):
         """(equal, unequal) endpoint groups of all backends"""
         weights = [1, 2, 3, 5, 8, 13, 1]
-        return ([group([endpoint(p) for p in self.ports])],
-                [group([endpoint(p, w) for p, w in zip(self.ports, weights)])])
+        return ([h.group([h.endpoint(p) for p in self.ports])],
+                [h.group([h.endpoint(p, w) for p, w in zip(self.ports, weights)])])
 
     def special(self, kind, policy):
         """Clusters of zones, of a half healthy priority and of hashed hostnames"""
         ports = self.ports
-        zones = [group([endpoint(ports[0]), endpoint(ports[1], 3)], "b", 1),
-                 group([endpoint(p) for p in ports[2:4]], "a", 5),
-                 group([endpoint(p, status="UNHEALTHY") for p in ports[4:5]], "c", 2)]
-        half = [group([endpoint(p, status="UNHEALTHY" if i % 2 else "HEALTHY")
+        zones = [h.group([h.endpoint(ports[0]), h.endpoint(ports[1], 3)], "b", 1),
+                 h.group([h.endpoint(p) for p in ports[2:4]], "a", 5),
+                 h.group([h.endpoint(p, status="UNHEALTHY") for p in ports[4:5]], "c", 2)]
+        half = [h.group([h.endpoint(p, status="UNHEALTHY" if i % 2 else "HEALTHY")
                        for i, p in enumerate(ports[:4])]),
-                group([endpoint(p) for p in ports[4:]], priority=1)]
-        named = [group([endpoint(p, hostname=f"pod-{i}.svc") for i, p in enumerate(ports)])]
+                h.group([h.endpoint(p) for p in ports[4:]], priority=1)]
+        named = [h.group([h.endpoint(p, hostname=f"pod-{i}.svc") for i, p in enumerate(ports)])]
         return [
             self.cluster(kind + "-zones", zones, lb_policy=policy,
                          common_lb_config={"locality_weighted_lb_config": {}}),
@@ -134,7 +113,7 @@ class Hashing(h.Case):
 
     def test_ring_special(self):
         """Rings of zones, half healthy priorities, hostnames and keys in metadata"""
-        keyed = [group([endpoint(p, key=f"shard-{i}") for i, p in enumerate(self.ports)])]
+        keyed = [h.group([h.endpoint(p, key=f"shard-{i}") for i, p in enumerate(self.ports)])]
         self.same_endpoint(self.special("ring", "RING_HASH") + [
             self.cluster("ring-keyed", keyed, lb_policy="RING_HASH")])
 
@@ -176,7 +155,7 @@ class Hashing(h.Case):
         })
 
     def same_key(self, policies):
-        equal = [group([endpoint(p) for p in self.ports])]
+        equal = [h.group([h.endpoint(p) for p in self.ports])]
         clusters = [self.cluster(name, equal, lb_policy="MAGLEV") for name in policies]
         connections = self.both(clusters, policies)
         for name in policies:
@@ -197,7 +176,7 @@ class Hashing(h.Case):
 
     def test_cookie(self):
         """A cookie is made up, and whoever keeps it stays"""
-        equal = [group([endpoint(p) for p in self.ports])]
+        equal = [h.group([h.endpoint(p) for p in self.ports])]
         cookie = {"name": "session", "ttl": "3600s", "path": "/shop",
                   "attributes": [{"name": "SameSite", "value": "Lax"}, {"name": "Secure"}]}
         connections = self.both(

@@ -229,7 +229,7 @@ final class SimulatedListener: StreamListener {
             if case .pipe = socket.remoteAddress { peer = nil }
             let stream = SocketStream(loop, accepted: socket, from: peer)
             acceptor.accepted(stream, originalDestination: destination)
-            if stream.handler == nil { stream.close() }
+            if stream.handler == nil { stream.close() } else { stream.startReading() }
         }
     }
 

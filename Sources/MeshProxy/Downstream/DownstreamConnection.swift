@@ -86,7 +86,7 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
     private func take(_ bytes: Span<UInt8>) {
         codec?.receive(bytes)
         takeEvents()
-        markDirty()
+        if codec?.isAtRest != true { markDirty() }
     }
 
     func streamReceivedEnd() {
@@ -135,8 +135,10 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
     }
 
     func consumed(_ count: Int, on id: StreamID) {
-        codec?.consumed(count, on: id)
-        markDirty()
+        guard let codec else { return }
+        let mayRead = codec.wantsInput
+        codec.consumed(count, on: id)
+        if !mayRead || codec.hasOutput { markDirty() }
     }
 
     func reset(_ id: StreamID, _ code: HTTPErrorCode) {

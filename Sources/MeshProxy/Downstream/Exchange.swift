@@ -44,7 +44,7 @@ final class Exchange: UpstreamCaller {
     private var upstream: UpstreamConnection?
     private var upstreamID: StreamID = 0
     /// What the request asks for besides its route.
-    var asked: RetryPlan?
+    var asked: RequestWishes?
     /// Made when something has failed.
     private(set) var retry: RetryState?
     /// Attempts that go on beside the one here.
@@ -542,7 +542,7 @@ final class Exchange: UpstreamCaller {
         hedge = Hedge()
         responseHasBegun = false
         responseIsComplete = false
-        log = AccessLogRecord()
+        log.clear()
     }
 
     func releaseHost(_ outcome: UpstreamCluster.Outcome) {

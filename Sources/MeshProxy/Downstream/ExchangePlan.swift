@@ -4,6 +4,16 @@ import LoadBalancer
 import MeshBase
 import MeshConfig
 
+/// A plan that a request asks for. It is large and rare, so it lies apart: to see that there is none costs a
+/// word, not a copy.
+final class RequestWishes {
+    let plan: RetryPlan
+
+    init(_ plan: RetryPlan) {
+        self.plan = plan
+    }
+}
+
 /// Where an exchange goes, how it may be tried again and how long it may take: what its route says, or
 /// its request.
 extension Exchange {
@@ -13,7 +23,7 @@ extension Exchange {
         guard request.containsAny(of: RetryPlan.asking) || takesExpected else { return }
         var plan = RetryPlan(forward)
         plan.take(from: &request, takesExpected: takesExpected)
-        asked = plan
+        asked = RequestWishes(plan)
     }
 
     /// Chooses the endpoint for an attempt, and takes a place there.
@@ -26,7 +36,7 @@ extension Exchange {
             ? cluster.pick(request) : cluster.pickAgain(request, forward?.retryPolicy)
     }
 
-    var retryPlan: RetryPlan { asked ?? RetryPlan(forward) }
+    var retryPlan: RetryPlan { asked?.plan ?? RetryPlan(forward) }
 
     var retryState: RetryState {
         retry ?? RetryState(plan: retryPlan, head: request, deadline: times.end)
@@ -35,7 +45,7 @@ extension Exchange {
     /// From the end of the request to the end of the response; zero is for ever.
     var timeLimit: Duration {
         guard let forward else { return .zero }
-        if let limit = asked?.timeout { return limit }
+        if let limit = asked?.plan.timeout { return limit }
         if let cap = forward.action.maxGRPCTimeout,
             let asked = request.withValue(.grpcTimeout, { RequestHeaders.grpcTimeout($0) }) ?? nil
         {
@@ -45,6 +55,6 @@ extension Exchange {
     }
 
     var perTryTimeout: Duration? {
-        asked.map(\.perTryTimeout) ?? forward?.perTryTimeout
+        asked.map(\.plan.perTryTimeout) ?? forward?.perTryTimeout
     }
 }

@@ -116,8 +116,10 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
     }
 
     func consumed(_ count: Int, on id: StreamID) {
-        codec?.consumed(count, on: id)
-        markDirty()
+        guard let codec else { return }
+        let mayRead = codec.wantsInput
+        codec.consumed(count, on: id)
+        if !mayRead || codec.hasOutput { markDirty() }
     }
 
     /// Gives an exchange up; the caller hears nothing more of it.
@@ -188,7 +190,7 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
         pool?.received(bytes.count)
         codec.receive(bytes)
         takeEvents()
-        markDirty()
+        if !codec.isAtRest { markDirty() }
     }
 
     func streamReceivedEnd() {
