@@ -264,10 +264,12 @@ public final class Balancer {
         let host = pick.host
         precondition(host.activeRequests > 0, "released more often than picked")
         host.activeRequests -= 1
-        if failback.isActive { followed(host, outcome) }
         switch outcome {
-        case .answered: succeeded(host)
+        case .answered:
+            followed(host, failed: false)
+            succeeded(host)
         case .failed(let failure):
+            followed(host, failed: true)
             suspect(host, failure, now: now)
             if watchesLatency, case .peakEWMA(let rule) = configuration.policy {
                 rule.observe(host, took: .zero, failed: true, now: now)
@@ -318,7 +320,7 @@ public final class Balancer {
 
     /// A host answered a request, while `judgesAnswers`; before its `release`.
     public func observed(_ host: Host, status: Int, took: Duration, now: Instant) {
-        if status >= 500, failback.isActive { answeredBadly(host) }
+        if status >= 500, failback.answeredBadly(priority: host.priority) { needsRebuild = true }
         guard watchesLatency, case .peakEWMA(let rule) = configuration.policy else { return }
         rule.observe(host, took: took, failed: status >= 500, now: now)
     }
@@ -329,16 +331,8 @@ public final class Balancer {
         rule.observe(host, report, now: now)
     }
 
-    private func answeredBadly(_ host: Host) {
-        if failback.ended(priority: host.priority, failed: true) { needsRebuild = true }
-    }
-
-    private func followed(_ host: Host, _ outcome: Outcome) {
-        switch outcome {
-        case .answered: _ = failback.ended(priority: host.priority, failed: false)
-        case .failed: answeredBadly(host)
-        case .abandoned: break
-        }
+    private func followed(_ host: Host, failed: Bool) {
+        if failback.ended(priority: host.priority, failed: failed) { needsRebuild = true }
     }
 
     /// Takes the evacuations that there are now, for the service of this name.

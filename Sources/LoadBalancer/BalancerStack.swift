@@ -61,14 +61,14 @@ public final class BalancerStack {
     /// - Returns: the member's place, and what it chose.
     public func pick(_ request: PickContext) -> (member: Int, result: PickResult) {
         refresh(request.now)
-        guard let first = members.firstIndex(where: { !$0.hosts.isEmpty }) else {
+        guard members.contains(where: { !$0.hosts.isEmpty }) else {
             return (0, .none(.noEndpoints))
         }
         if let override = request.override, let given = wanted(override, request.now) {
             return given
         }
         if !request.attempted.isEmpty, let other = elsewhere(request) { return other }
-        if load.isEmpty, !load.isPanicking { return lastResort(request, first) }
+        if load.isEmpty, !load.isPanicking { return lastResort(request) }
         let (level, isDegraded) = load.choose(request.key ?? random.next())
         let place = levels[level]
         if request.attempted.isEmpty {
@@ -106,16 +106,15 @@ public final class BalancerStack {
         }
     }
 
-    private func lastResort(
-        _ request: PickContext, _ first: Int
-    ) -> (member: Int, result: PickResult) {
+    /// - Returns: of refusals the first.
+    private func lastResort(_ request: PickContext) -> (member: Int, result: PickResult) {
         var refusal: (member: Int, result: PickResult)?
         for index in members.indices where !members[index].hosts.isEmpty {
             let result = members[index].lastResort(request)
             if case .host = result { return (index, result) }
             refusal = refusal ?? (index, result)
         }
-        return refusal ?? (first, .none(.noEndpoints))
+        return refusal ?? (0, .none(.noEndpoints))
     }
 
     // MARK: What came of it
@@ -128,6 +127,11 @@ public final class BalancerStack {
         if failback.ended(priority: priority(host.priority, of: member), failed: failed) {
             seen = []
         }
+    }
+
+    /// An attempt that has not ended yet was answered badly, while `isFailingBack`.
+    public func answeredBadly(_ host: Host, of member: Int) {
+        if failback.answeredBadly(priority: priority(host.priority, of: member)) { seen = [] }
     }
 
     /// Whether a retry of what was meant for this host would find another that is well.

@@ -86,7 +86,15 @@ public struct FailbackRamp {
             return false
         }
         levels[priority].requests += 1
-        guard failed else { return false }
+        return failed ? answeredBadly(priority: priority) : false
+    }
+
+    /// A request that has not ended yet was answered badly. The failure counts at once, the request when it
+    /// has ended. - Returns: as `ended`.
+    public mutating func answeredBadly(priority: Int) -> Bool {
+        guard isActive, priority < levels.count, levels[priority].phase == .ramping else {
+            return false
+        }
         levels[priority].failures += 1
         isDue = isDue || exceedsErrors(levels[priority])
         return isDue
@@ -177,7 +185,8 @@ public struct FailbackRamp {
     }
 
     private func exceedsErrors(_ level: Level) -> Bool {
-        level.failures * 100 > level.requests * settings.maxErrorPercent
+        // Of bad answers some are still under way.
+        level.failures * 100 > max(level.requests, level.failures) * settings.maxErrorPercent
     }
 
     /// How much of its share each priority gets, in percent.
@@ -211,7 +220,7 @@ public struct FailbackRamp {
             precondition((0...100).contains(level.percent))
             precondition(level.phase != .whole || level.percent == 100)
             precondition(level.phase != .holding || level.percent == 0)
-            precondition(level.failures <= level.requests)
+            precondition(level.requests >= 0 && level.failures >= 0)
         }
     }
 }

@@ -49,6 +49,8 @@ final class SubsetTable {
         for host in hosts {
             for selector in rules.selectors {
                 for values in rules.combinations(of: host, selector.keys) {
+                    // A list may have a value twice, and two selectors the same keys.
+                    if members[values]?.hosts.last === host { continue }
                     members[values, default: ([], selector.isSingle)].hosts.append(host)
                 }
             }
@@ -140,7 +142,7 @@ extension LoadBalancing.Subsets {
     fileprivate func values(of host: Host, _ key: String) -> [MetadataValue] {
         guard let value = host.endpoint.metadata["envoy.lb", key] else { return [] }
         guard listsMatchAny, case .list(let elements) = value else { return [value] }
-        return elements + [value]
+        return elements
     }
 
     /// The subsets that an endpoint is in: with these keys, and no other.

@@ -102,6 +102,43 @@ import Testing
         #expect(watch.nextDeadline == nil || watch.nextDeadline ?? now > now + .seconds(200))
     }
 
+    @Test("After an answer a stream that stays silent is asked about after five intervals")
+    func silentStream() {
+        var watch = watch()
+        _ = watch.requestBegan(now: at(0))
+        #expect(next(&watch) == Event(at(1000), .ping))
+        _ = watch.received(now: at(1200))
+        #expect(watch.nextDeadline == at(6200))
+    }
+
+    @Test("PINGs less than five minutes apart are too many, until the peer has sent a message")
+    func minutes() {
+        var watch = watch()
+        for start in [0, 299_000, 598_000] {
+            _ = watch.requestBegan(now: at(start))
+            #expect(next(&watch) == Event(at(start + 1000), .ping))
+            _ = watch.received(now: at(start + 1100))
+            watch.becameIdle(answered: true)
+        }
+        _ = watch.requestBegan(now: at(700_000))
+        #expect(watch.nextDeadline == at(599_000 + 310_000))
+        // None is left to ask whether the path is dead for this connection, too.
+        #expect(!watch.pathDied(now: at(700_500)) && !watch.isSuspect)
+        var heard = watch
+        heard.messageReceived()
+        #expect(heard.nextDeadline == at(701_000))
+        _ = watch.received(now: at(1_000_000))
+        #expect(watch.nextDeadline == at(1_001_000))
+    }
+
+    @Test("What came while nothing was open says nothing on the silence of the next request")
+    func idleBytes() {
+        var watch = watch()
+        _ = watch.received(now: at(100))
+        _ = watch.requestBegan(now: at(5000))
+        #expect(watch.nextDeadline == at(6000))
+    }
+
     @Test("Where no PING is left the first has both halves of the time")
     func noneLeft() {
         var watch = watch()

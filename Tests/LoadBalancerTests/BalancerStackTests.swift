@@ -158,6 +158,21 @@ private struct Bench {
         calm.fail(0, 2)
         calm.fail(1, 6)
         #expect(calm.pick() == nil)
+        // What the configuration says anew counts at once.
+        bench.stack.update(bench.members, configuration: LoadBalancing(panicThreshold: 0))
+        #expect(bench.pick() == nil)
+    }
+
+    @Test("Whether there is somewhere else to go is asked of all members")
+    func alternatives() {
+        let bench = Bench([[1], [1]])
+        let hosts = bench.members.map { $0.hosts[0] }
+        #expect(hosts.allSatisfy { bench.stack.hasAlternative(to: $0) })
+        #expect(bench.stack.canLeaveDomain(of: [hosts[0]]))
+        #expect(!bench.stack.canLeaveDomain(of: hosts))
+        bench.fail(1, 1)
+        #expect(!bench.stack.hasAlternative(to: hosts[0]))
+        #expect(!bench.stack.canLeaveDomain(of: [hosts[0]]))
     }
 
     @Test("A retry leaves the failure domain, over the members' bounds")
@@ -169,6 +184,10 @@ private struct Bench {
         bench.fail(1, 3)
         let third = try #require(bench.pick(attempted: [first.pick.host]))
         #expect(third.member == 0 && third.pick.host !== first.pick.host)
+        // Of regions that are equally far the earlier member's.
+        let equal = Bench([[1], [2], [2]])
+        let tried = equal.members[0].hosts
+        #expect((0..<20).allSatisfy { _ in equal.pick(attempted: tried)?.member == 1 })
     }
 
     @Test("A suspect of an earlier member is tried when its hold is over, once")
@@ -187,6 +206,23 @@ private struct Bench {
         #expect(bench.shares() == [1000, 0])
     }
 
+    @Test("A retry tries nobody, and a request nobody of a worse priority than its own")
+    func noTrials() {
+        var bench = Bench([[1], [1, 1]], settings: noRamp)
+        func refuse(_ host: Host) {
+            for member in bench.members where member.hosts.contains(where: { $0 === host }) {
+                member.suspect(host, TransportFailure(.connectRefused), now: bench.now)
+            }
+        }
+        let (first, second) = (bench.members[0].hosts[0], bench.members[1].hosts[0])
+        refuse(first)
+        refuse(bench.members[1].hosts[1])
+        bench.now = bench.now + .seconds(2)
+        #expect(bench.pick(attempted: [second])?.pick.host === second)
+        #expect(bench.pick()?.pick.host === first)
+        #expect(bench.pick()?.pick.host === second)
+    }
+
     @Test("When all are suspect one of them is better than none")
     func lastResort() throws {
         let bench = Bench([[0], [1], [1]])
@@ -197,11 +233,20 @@ private struct Bench {
         let chosen = try #require(bench.pick())
         #expect(chosen.pick.reason == .lastResort)
         #expect(Bench([[], []]).pick() == nil)
+        let none = Bench([[0], [1], [1]], panicThreshold: 0)
+        none.setHealth(1, [.draining])
+        none.setHealth(2, [.unhealthy])
+        guard case .none(.allDraining) = none.stack.pick(PickContext(now: none.now)).result else {
+            Issue.record("not the first refusal")
+            return
+        }
     }
 
     @Test("A member that was wholly out comes back by the ramp")
     func failback() {
         var bench = Bench([[2], [2]])
+        var changes: [FailbackRamp.Change] = []
+        bench.stack.failbackChanged = { changes.append($0) }
         #expect(bench.shares() == [1000, 0])
         bench.fail(0, 2)
         #expect(bench.shares() == [0, 1000])
@@ -218,6 +263,59 @@ private struct Bench {
         }
         #expect(steps.count > 5 && steps.last == 100 && steps == steps.sorted())
         #expect(!bench.stack.isFailingBack)
+        #expect(changes.first == FailbackRamp.Change(priority: 0, event: .out))
+        #expect(changes.last == FailbackRamp.Change(priority: 0, event: .finished))
+    }
+
+    /// A bench whose second member has been away for 20 s and has 40 % of its share; the first has no hosts.
+    private var returning: Bench {
+        var bench = Bench([[0], [2], [2]])
+        _ = bench.pick()
+        bench.fail(1, 2)
+        _ = bench.pick()
+        bench.now = bench.now + .seconds(20)
+        bench.heal(1)
+        _ = bench.pick()
+        bench.now = bench.now + .seconds(19)
+        _ = bench.pick()
+        return bench
+    }
+
+    @Test("Failures of a member that comes back take a step back at once, and its steps their time")
+    func stepsBack() {
+        for isEnd in [true, false] {
+            var bench = returning
+            func share() -> Int {
+                _ = bench.pick()
+                return bench.stack.load.healthyLoad[1]
+            }
+            #expect(bench.stack.priority(0, of: 1) == 1 && share() == 40)
+            bench.now = bench.now + .seconds(1)
+            let host = bench.members[1].hosts[0]
+            bench.stack.ended(host, of: 1, failed: false)
+            #expect(share() == 40)
+            if isEnd {
+                bench.stack.ended(host, of: 1, failed: true)
+            } else {
+                bench.stack.answeredBadly(host, of: 1)
+            }
+            #expect(share() == 30)
+            bench.now = bench.now + .milliseconds(2999)
+            #expect(share() == 30)
+            bench.now = bench.now + .milliseconds(1)
+            #expect(share() == 40)
+        }
+    }
+
+    @Test("Other members in other places: of their past nothing is known")
+    func reordered() {
+        let bench = Bench([[2], [2]])
+        _ = bench.pick()
+        bench.fail(0, 2)
+        _ = bench.pick()
+        bench.stack.update(bench.members.reversed(), configuration: LoadBalancing())
+        _ = bench.pick()
+        #expect(bench.stack.load.healthyLoad == [100, 0] && !bench.stack.isFailingBack)
     }
 
     @Test("Who asks for an endpoint by its address gets it from whichever member has it")
@@ -228,6 +326,8 @@ private struct Bench {
         let other = bench.pick(override: HostOverride(address: address(3, 1)))
         #expect(other?.member == 0)
         #expect(bench.pick(override: HostOverride(address: address(3, 1), isStrict: true)) == nil)
+        let strict = bench.pick(override: HostOverride(address: address(1, 2), isStrict: true))
+        #expect(strict?.member == 1)
     }
 
     @Test("Members come and go")

@@ -143,6 +143,50 @@ private struct Bench {
         #expect(abs(counts[address(1), default: 0] - 700) <= 1)
     }
 
+    @Test("A strict balancer leaves a locality its weight while one host of it lives")
+    func strictLocalities() {
+        var settings = Settings()
+        settings.failoverMode = .strict
+        let bench = Bench(
+            [
+                endpoint(1, zone: "x", localityWeight: 1),
+                endpoint(2, zone: "x", localityWeight: 1, status: .unhealthy),
+                endpoint(3, zone: "y", localityWeight: 1),
+            ], LoadBalancing(localityMode: .weighted), settings: settings)
+        #expect(abs(bench.counts(1000)[address(1), default: 0] - 500) <= 1)
+    }
+
+    @Test("Balancers do not all begin with the same locality")
+    func phases() {
+        let first = (UInt64(0)..<20).map { seed in
+            let balancer = Balancer(
+                configuration: LoadBalancing(localityMode: .weighted), paths: PathHealth(),
+                random: SeededRandom(seed: seed))
+            _ = balancer.update(
+                endpoints: [1, 2].map { endpoint($0, zone: "\($0)", localityWeight: 1) })
+            guard case .host(let pick) = balancer.pick(PickContext(now: .zero)) else { return "" }
+            return pick.host.locality.zone
+        }
+        #expect(Set(first) == ["1", "2"])
+    }
+
+    @Test("Who is excluded is reckoned neither with its priority nor with its locality")
+    func excluded() {
+        let endpoints =
+            (1...4).map { endpoint($0, zone: "x", localityWeight: 1) }
+            + [endpoint(5, zone: "y", localityWeight: 1), endpoint(6, priority: 1)]
+        let bench = Bench(endpoints, LoadBalancing(localityMode: .weighted))
+        for weighs in [false, true] {
+            _ = bench.balancer.update(endpoints: endpoints, weighsPriorityHealth: weighs)
+            bench.balancer.setVerdicts([2, 3, 4].map { (address($0), .excluded) })
+            let counts = bench.counts(1000)
+            #expect(bench.balancer.load.healthyLoad == [100, 0])
+            #expect(abs(counts[address(1), default: 0] - 500) <= 1)
+            bench.balancer.setVerdicts([2, 3, 4].map { (address($0), .failedProbe) })
+            #expect(bench.pick() != nil && bench.balancer.load.healthyLoad == [56, 44])
+        }
+    }
+
     @Test("When all local hosts refuse, all load goes remote at once")
     func allRefused() {
         let bench = Bench([endpoint(1), endpoint(2), endpoint(3, priority: 1)])
@@ -283,6 +327,11 @@ private struct Bench {
         #expect(bench.pick()?.reason == .panic)
         bench.refuse(1)
         #expect(Set(bench.counts(30).keys) == [address(2), address(3)])
+        let draining = Bench([
+            endpoint(1, status: .unhealthy), endpoint(2, status: .draining),
+            endpoint(3, status: .unhealthy),
+        ])
+        #expect(Set(draining.counts(30).keys) == [address(1), address(3)])
     }
 
     /// We are in zone a with 4 of 10; the service has 5, 10 and 5 hosts in a, b and c.
@@ -329,6 +378,76 @@ private struct Bench {
         #expect(bench.pick()?.decision == nil)
         #expect(bench.counts(200).values.allSatisfy { $0 == 10 })
         #expect(bench.balancer.zoneWords(now: bench.now) == "flat (no local cluster)")
+    }
+
+    /// We are in zone c, which is the last by name, with half of the members; all have two endpoints,
+    /// and b has four.
+    @Test("Of all zones ours has the first say, and only what is healthy counts, or its weight")
+    func ownZone() {
+        var settings = Settings()
+        settings.locality = Locality(region: "r", zone: "c")
+        func bench(_ rule: LoadBalancing.ZoneAware) -> Bench {
+            let zones = ["a", "a", "b", "b", "b", "b", "c", "c"]
+            let bench = Bench(
+                zones.enumerated().map { endpoint($0, weight: $1 == "b" ? 3 : 1, zone: $1) }
+                    + [endpoint(8, zone: "a", status: .degraded)],
+                LoadBalancing(localityMode: .zoneAware(rule)), settings: settings)
+            bench.balancer.setLocalCluster(
+                LocalCluster(
+                    zones: [("c", 2), ("a", 1), ("b", 1)].map {
+                        ZoneCount(Locality(region: "r", zone: $0.0), hosts: $0.1, healthy: $0.1)
+                    }))
+            return bench
+        }
+        let even = bench(.init())
+        #expect(even.balancer.zoneWords(now: .zero) == "r/c 50.00 %, r/a 0.00 %, r/b 50.00 %")
+        for _ in 0..<50 {
+            let pick = even.pick()
+            let isOwn = pick?.host.locality.zone == "c"
+            #expect(pick?.zone == (isOwn ? ZoneRouting.Choice.own : .other))
+        }
+        #expect(
+            bench(.init(countsWeights: true)).balancer.zoneWords(now: .zero)
+                == "r/c 25.00 %, r/a 0.00 %, r/b 75.00 %")
+    }
+
+    @Test("A zone without an endpoint that is degraded leaves such requests to all of those")
+    func zonesOfDegraded() {
+        var settings = Settings()
+        settings.locality = Locality(region: "r", zone: "a")
+        let statuses: [Endpoint.Status] = [
+            .healthy, .healthy, .degraded, .degraded, .healthy, .healthy, .healthy, .healthy,
+            .unhealthy, .unhealthy,
+        ]
+        let bench = Bench(
+            statuses.enumerated().map {
+                endpoint($0, zone: $0 < 4 ? "a" : "b", status: $1)
+            }, LoadBalancing(localityMode: .zoneAware(.init())), settings: settings)
+        bench.balancer.setLocalCluster(
+            LocalCluster(
+                zones: ["a", "b"].map {
+                    ZoneCount(Locality(region: "r", zone: $0), hosts: 1, healthy: 1)
+                }))
+        let degraded = (0..<500).compactMap { _ in bench.pick() }
+            .filter { $0.reason == .degraded }
+        #expect(Set(degraded.map(\.decision)) == ["zone-own", "zone-any"])
+    }
+
+    @Test("Of our own cluster priority 0 counts, as discovery and verdicts have it")
+    func localCluster() {
+        let bench = Bench([
+            endpoint(1, zone: "b"), endpoint(2, zone: "a"),
+            endpoint(3, zone: "a", status: .degraded), endpoint(4, zone: "a", status: .unhealthy),
+            endpoint(5, priority: 1, zone: "d"),
+        ])
+        bench.refuse(2)
+        let own = Locality(region: "r", zone: "b")
+        let expected = LocalCluster(
+            zones: [
+                ZoneCount(own, hosts: 1, healthy: 1),
+                ZoneCount(Locality(region: "r", zone: "a"), hosts: 3, healthy: 1),
+            ], available: 75)
+        #expect(LocalCluster(members: bench.balancer.hosts, own: own) == expected)
     }
 
     @Test("Zones are for priority 0: what spills goes to priority 1 as if there were none")

@@ -76,6 +76,19 @@ private struct Return {
         #expect(back.events.last == .finished)
     }
 
+    @Test("Who is asked for late has lost no time, and may be out again at once")
+    func late() {
+        var back = Return()
+        back.outage(.seconds(120))
+        back.now = back.now + .milliseconds(20_500)
+        #expect(back.advance(usable: true) == [.forward(percent: 40)])
+        #expect(back.ramp.nextDeadline == back.now + .milliseconds(1500))
+        back.now = back.now + .milliseconds(19_500)
+        #expect(back.advance(usable: true) == [.finished])
+        #expect(back.advance(usable: false) == [.out])
+        #expect(back.ramp.nextDeadline == .distantFuture)
+    }
+
     @Test("Even a blink is held for a second")
     func blink() {
         var back = Return()
@@ -100,6 +113,28 @@ private struct Return {
         #expect(back.ramp.percents[0] == 40)
     }
 
+    @Test("A bad answer is one failure of one request, and what ends in the hold is none")
+    func badAnswers() {
+        var back = Return(FailbackSettings(maxErrorPercent: 60))
+        back.outage(.seconds(120))
+        #expect(back.ramp.ended(priority: 0, failed: true) == false)
+        #expect(back.ramp.answeredBadly(priority: 0) == false)
+        back.run(.seconds(10 + 9))
+        func answer(_ count: Int, badly: Bool) {
+            for _ in 0..<count {
+                if badly { _ = back.ramp.answeredBadly(priority: 0) }
+                #expect(back.ramp.ended(priority: 0, failed: false) == false)
+            }
+        }
+        answer(10, badly: true)
+        #expect(back.advance(usable: true) == [.back(percent: 30)])
+        answer(4, badly: false)
+        answer(6, badly: true)
+        #expect(back.advance(usable: true) == [])
+        answer(1, badly: true)
+        #expect(back.advance(usable: true) == [.back(percent: 20)])
+    }
+
     @Test("Failures at the first step begin the hold again")
     func backToHold() {
         var back = Return()
@@ -116,6 +151,8 @@ private struct Return {
         back.run(.seconds(3))
         back.outage(.milliseconds(500))
         #expect(back.events.suffix(2) == [.out, .holding(.milliseconds(5500))])
+        back.advance(usable: false)
+        #expect(back.ramp.nextDeadline == .distantFuture && !back.ramp.isActive)
     }
 
     @Test("Who had no load, or has never been there, comes at once")
@@ -155,5 +192,35 @@ private struct Return {
         #expect(load([half, all]) == [28, 72])
         // When nobody else is there it gets everything at once.
         #expect(load([all, none]) == [100, 0])
+        let quarter = PriorityLoad.Level(hosts: 4, healthy: 1)
+        #expect(load([all, quarter]) == [100, 0])
+        let pair = [
+            PriorityLoad.Level(hosts: 4, healthy: 2, degraded: 2),
+            .init(hosts: 4, healthy: 0, degraded: 4),
+        ]
+        let ramped = back.ramp.ramped(PriorityLoad(levels: pair), pair) { PriorityLoad(levels: $0) }
+        #expect(ramped.healthyLoad == [28, 0] && ramped.degradedLoad == [12, 60])
+    }
+
+    @Test("Two that come back share with each other, the worse one laid over first")
+    func two() {
+        var ramp = FailbackRamp()
+        var now = Instant.zero + .seconds(1)
+        func advance(_ isBack: Bool) {
+            _ = ramp.advance(
+                usable: [isBack, isBack, true], load: isBack ? [70, 30, 0] : [0, 0, 100], now: now)
+        }
+        for (isBack, wait) in [(true, 0), (false, 120), (true, 19), (true, 0)] {
+            advance(isBack)
+            now = now + .seconds(wait)
+        }
+        #expect(ramp.percents == [40, 40, 100])
+        let levels = [2, 4, 4].map { PriorityLoad.Level(hosts: 4, healthy: $0) }
+        let load = ramp.ramped(PriorityLoad(levels: levels), levels) { PriorityLoad(levels: $0) }
+        // 70, 30, 0; of the 30 come 12, and of 70, 12, 18 are 40 percent 28, 4, 7; 60 go to the third.
+        #expect(load.healthyLoad == [28, 4, 68])
+        // A new priority changes nothing for those that were there.
+        _ = ramp.advance(usable: [true, true, true, true], load: [70, 30, 0, 0], now: now)
+        #expect(ramp.percents == [40, 40, 100, 100])
     }
 }

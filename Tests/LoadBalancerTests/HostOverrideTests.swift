@@ -72,6 +72,48 @@ import Testing
             #expect(pick(lenient, number, strict: true) == expected)
         }
         #expect(pick(lenient, 0, strict: true) == "override-host-unhealthy")
+        let odd = balancer([.healthy, .degraded], allowed: [.degraded])
+        #expect(pick(odd, 0, strict: true) == "override-host-unhealthy")
+        #expect(pick(odd, 1, strict: true) == "10.0.0.1 override")
+    }
+
+    @Test("One that a drill has taken away is not there")
+    func hidden() {
+        let balancer = balancer([.healthy, .healthy])
+        _ = balancer.hideBest(percent: 100)
+        #expect(pick(balancer, 0, strict: true) == "override-host-gone")
+        #expect(pick(balancer, 0) == "10.0.0.1 healthy")
+    }
+
+    @Test("An evacuation leads requests away from it, but for those that may have no other")
+    func evacuated() {
+        let balancer = balancer([.healthy, .healthy])
+        let evacuation = Evacuation(
+            scope: EndpointScope(address: address(1)), percentPerSecond: 50, since: .zero)
+        balancer.setEvacuations([evacuation], service: "svc")
+        let now = Instant.zero + .seconds(1)
+        let given = (0..<100).count { _ in pick(balancer, 1, now: now) == "10.0.0.1 healthy" }
+        #expect((25...75).contains(given))
+        let strict = Set((0..<100).map { _ in pick(balancer, 1, strict: true, now: now) })
+        #expect(strict == ["10.0.0.1 override"])
+    }
+
+    @Test("Of two endpoints with one address the first is meant")
+    func twins() {
+        let balancer = balancer([])
+        _ = balancer.update(
+            endpoints: ["a", "b"].map {
+                ResolvedEndpoint(
+                    endpoint: Endpoint(target: .address(address(1)), hostname: $0),
+                    address: address(1))
+            })
+        let override = HostOverride(address: address(1))
+        guard case .host(let pick) = balancer.pick(PickContext(now: .zero, override: override))
+        else {
+            Issue.record("nobody")
+            return
+        }
+        #expect(pick.host.hostname == "a")
     }
 
     @Test("Who is ejected counts as unhealthy")

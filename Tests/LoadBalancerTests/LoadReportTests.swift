@@ -43,6 +43,25 @@ import Testing
         }
     }
 
+    @Test("Each number of the message stands for itself, and none of them is infinite")
+    func numbers() {
+        func field(_ number: UInt8, _ value: Double) -> [UInt8] {
+            [number << 3 | 1] + withUnsafeBytes(of: value.bitPattern.littleEndian) { Array($0) }
+        }
+        func report(_ bytes: [UInt8]) -> LoadReport? { text("BIN " + Base64.encode(bytes)) }
+        var wanted = LoadReport()
+        (wanted.memory, wanted.application) = (0.25, 0.75)
+        // Fields that are no numbers of ours are passed by.
+        #expect(report(field(2, 0.25) + field(9, 0.75) + [0x18, 5] + field(15, 1)) == wanted)
+        let entry: [UInt8] = [0x0A, 1, 0x71] + field(2, 3)
+        #expect(report([0x2A, UInt8(entry.count)] + entry)?.others == ["utilization.q": 3])
+        for odd in [Double.infinity, .nan] {
+            let bad: [UInt8] = [0x0A, 1, 0x71] + field(2, odd)
+            #expect(report(field(6, odd)) == nil)
+            #expect(report([0x2A, UInt8(bad.count)] + bad) == nil)
+        }
+    }
+
     @Test(
         "What can't be read is no report",
         arguments: [

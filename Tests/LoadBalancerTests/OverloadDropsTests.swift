@@ -31,5 +31,6 @@ private func drops(_ categories: (String, UInt32)...) -> OverloadDrops? {
         var random = SeededRandom(seed: 9)
         #expect(all.isTotal && (0..<1000).allSatisfy { _ in all.drops(&random) == "b" })
         #expect(drops() == nil && drops(("a", 0)) == nil)
+        #expect(drops(("a", 1), ("b", 1_000_000))?.isTotal == true)
     }
 }

@@ -79,6 +79,7 @@ import Testing
             ([72, 72], [100, 0], false), ([71, 71], [99, 1], false), ([50, 60], [70, 30], false),
             ([25, 100], [35, 65], false), ([25, 25], [50, 50], true), ([5, 65], [8, 92], false),
             ([49], [100], true), ([50], [100], false), ([0, 0, 0], [34, 33, 33], true),
+            ([40, 40], [56, 44], false),
         ] as [([Int], [Int], Bool)])
     func panicVectors(healthy: [Int], expected: [Int], panics: Bool) {
         let load = PriorityLoad(levels: healthy.map { .init(hosts: 100, healthy: $0) })
@@ -106,6 +107,7 @@ import Testing
             levels: [.init(hosts: 4, healthy: 2, degraded: 2), .init(hosts: 4, healthy: 0)])
         #expect(load.healthyLoad == [70, 0] && load.degradedLoad == [30, 0])
         #expect(load.choose(69) == (0, false) && load.choose(70) == (0, true))
+        #expect(load.choose(99) == (0, true) && load.choose(100) == (0, false))
     }
 
     @Test("A strict balancer keeps everything while one local host lives")
@@ -148,6 +150,11 @@ import Testing
             .init(hosts: 6, healthy: 1), .init(hosts: 3, healthy: 1),
         ])
         #expect(load.isPanicking && load.healthyLoad == [67, 33])
+        let thirds = PriorityLoad(
+            levels: [0, 1, 1, 1].map { .init(hosts: $0, healthy: 0, degraded: 0) })
+        #expect(thirds.isPanicking && thirds.healthyLoad == [0, 34, 33, 33])
+        let degraded = PriorityLoad(levels: [.init(hosts: 6, healthy: 1, degraded: 1)])
+        #expect(degraded.healthyLoad == [100] && degraded.degradedLoad == [0])
         #expect(
             !PriorityLoad(levels: [.init(hosts: 6, healthy: 1)], panicThreshold: 0).isPanicking)
     }
@@ -169,5 +176,8 @@ import Testing
         let weight = effectiveLocalityWeight(
             3, available: available, of: 100, overprovisioningFactor: factor)
         #expect(weight == expected)
+        let strict = effectiveLocalityWeight(
+            3, available: available, of: 100, overprovisioningFactor: factor, strict: true)
+        #expect(strict == (available > 0 ? 3 : 0))
     }
 }

@@ -67,7 +67,9 @@ private struct Bench {
             (cpu: 0.5, requests: 100, errors: 50, penalty: 1, weight: 100),
             (cpu: 0.5, requests: 100, errors: 50, penalty: 3, weight: 50),
             (cpu: 0.5, requests: 100, errors: 50, penalty: 0, weight: 200),
+            (cpu: 0.5, requests: 100, errors: -50, penalty: 1, weight: 200),
             (cpu: 0, requests: 100, errors: 0, penalty: 1, weight: nil),
+            (cpu: 1e-200, requests: 1e200, errors: 0, penalty: 1, weight: nil),
             (cpu: 0.5, requests: 0, errors: 0, penalty: 1, weight: nil),
         ] as [(cpu: Double, requests: Double, errors: Double, penalty: Double, weight: Double?)])
     func formula(
@@ -94,6 +96,9 @@ private struct Bench {
         #expect(weight([]) == 4 && weight(["mem_utilization"]) == 2)
         #expect(weight(["mem_utilization", "named_metrics.queue"]) == 1.25)
         #expect(weight(["named_metrics.gone"]) == 4)
+        report.others["named_metrics.low"] = 0.125
+        #expect(weight(["named_metrics.low"]) == 8)
+        #expect(weight(["named_metrics.low", "cpu_utilization"]) == 4)
         report.application = 1
         #expect(weight(["named_metrics.queue"]) == 1)
     }
@@ -104,7 +109,7 @@ private struct Bench {
         #expect(bench.shares(of: 100) == [50, 50])
         bench.report([3, 1], for: 9)
         #expect(bench.shares(of: 100) == [50, 50])
-        bench.report([3, 1], for: 2)
+        bench.report([3, 1], for: 1)
         #expect(isClose(bench.shares(of: 400), [300, 100]))
         // The last came a second ago, and counts for 180.
         bench.now = bench.now + .seconds(178)
@@ -135,6 +140,24 @@ private struct Bench {
         let bench = Bench(.init(blackout: .zero), hosts: 4)
         bench.report([1, 0, 2, 6])
         #expect(isClose(bench.shares(of: 110), [10, 20, 20, 60]))
+        // Of an even number the mean of the two in the middle.
+        let even = Bench(.init(blackout: .zero), hosts: 3)
+        even.report([1, 0, 3])
+        #expect(isClose(even.shares(of: 60), [10, 20, 30]))
+    }
+
+    @Test("However little a host can take, it is asked")
+    func leastWeight() {
+        let bench = Bench(.init(blackout: .zero), hosts: 2)
+        bench.report([1, 1_000_000])
+        _ = bench.shares(of: 1)
+        var random = SeededRandom(seed: 1)
+        let candidates = bench.balancer.hosts.map { Candidate(host: $0, weight: 1) }
+        var policy = ReportedLoadPolicy(candidates, random: &random)
+        let first = (0..<65_600).count { _ in
+            policy.choose(among: candidates, key: nil, random: &random) == 0
+        }
+        #expect((1...2).contains(first))
     }
 
     @Test("Under other policies reports are not read")

@@ -38,11 +38,11 @@ private struct Bench {
 
     init(
         _ rules: LoadBalancing.Subsets, _ endpoints: [ResolvedEndpoint] = fleet,
-        _ change: (inout LoadBalancing) -> Void = { _ in }
+        settings: Settings = Settings(), _ change: (inout LoadBalancing) -> Void = { _ in }
     ) {
         var configuration = LoadBalancing(subsets: rules)
         change(&configuration)
-        var settings = Settings()
+        var settings = settings
         settings.locality = Locality(region: "r", zone: "a")
         balancer = Balancer(
             configuration: configuration, paths: PathHealth(), settings: settings,
@@ -181,6 +181,38 @@ private let byVersion = LoadBalancing.Subsets([.init(["version"]), .init(["stage
         // The third is alone in one of its subsets.
         #expect(
             fresh.hosts.map { fresh.hasAlternative(to: $0) } == [true, true, false, false, false])
+        let alone = Bench(byVersion, [endpoint(1), endpoint(2, status: .unhealthy)]).balancer
+        #expect(!alone.hasAlternative(to: alone.hosts[0]))
+    }
+
+    @Test("A subset comes back by the ramp of its cluster")
+    func ramp() {
+        let bench = Bench(
+            byVersion, [endpoint(1, ["version": "1"]), endpoint(2, ["version": "1"], priority: 1)])
+        #expect(bench.counts(["version": "1"]) == [1: 60])
+        let first = bench.balancer.hosts[0]
+        bench.balancer.suspect(first, TransportFailure(.connectRefused), now: .zero)
+        #expect(bench.counts(["version": "1"]) == [2: 60])
+        bench.balancer.succeeded(first)
+        #expect(bench.counts(["version": "1"]) == [2: 60])
+    }
+
+    @Test("What a subset's survivors may not take goes to no fallback")
+    func spill() {
+        var rules = byVersion
+        rules.fallback = .defaultSubset
+        rules.defaultSubset = ["version": "1"]
+        rules.panicsToAny = true
+        var settings = Settings()
+        settings.spill = SpillSettings(maxPerSecond: 1)
+        let hosts = [
+            endpoint(1, ["version": "1"], status: .unhealthy),
+            endpoint(2, ["version": "1"], priority: 1, zone: "near"),
+            endpoint(3, ["version": "2"], priority: 1, zone: "far"),
+        ]
+        let bench = Bench(rules, hosts, settings: settings)
+        #expect(bench.counts([:]) == [2: 1])
+        #expect(bench.reason([:]) == .spillLimited)
     }
 
     @Test("New endpoints make new subsets; the same route finds them")
@@ -209,12 +241,31 @@ private let byVersion = LoadBalancing.Subsets([.init(["version"]), .init(["stage
         #expect(bench.counts(asked(["version": "1.1"], ["stage": "prod"])) == [3: 30, 5: 30])
         #expect(bench.counts(asked()) == [1: 30, 2: 30])
         #expect(Bench(byVersion).reason(asked()) == .noSubset)
+        // What is no change changes nothing.
+        let odd: [String: MetadataValue] = ["version": "1.0", "fallback_list": .list(["x"])]
+        #expect(bench.counts(odd) == [1: 30, 2: 30])
+    }
+
+    @Test("What routes came to that are gone is not kept")
+    func forgets() {
+        let table = SubsetTable(byVersion, [])
+        weak var gone: SubsetCriteria?
+        do {
+            let criteria = SubsetCriteria(["version": "1.0"])
+            gone = criteria
+            _ = table.steps(for: criteria)
+        }
+        #expect(gone != nil)
+        for number in 0..<1024 {
+            _ = table.steps(for: SubsetCriteria(["version": .number(Double(number))]))
+        }
+        #expect(gone == nil)
     }
 
     @Test("An endpoint with a list is in the subset of each element, where lists match any")
     func lists() {
         let hosts = [
-            endpoint(1, ["v": .list(["a", "b"]), "w": .list(["x", "y"])]),
+            endpoint(1, ["v": .list(["a", "b", "b"]), "w": .list(["x", "y"])]),
             endpoint(2, ["v": "b", "w": "x"]),
         ]
         var rules = LoadBalancing.Subsets(
@@ -223,6 +274,10 @@ private let byVersion = LoadBalancing.Subsets([.init(["version"]), .init(["stage
         rules.listsMatchAny = true
         #expect(Bench(rules, hosts).counts(["v": "b"]) == [1: 30, 2: 30])
         #expect(Bench(rules, hosts).counts(["v": "a", "w": "y"]) == [1: 60])
+        // The list as a whole is none of its elements.
+        #expect(
+            Bench(rules, hosts).pick(["v": .list(["a", "b", "b"])])?.decision
+                == "subset-fallback=default")
         #expect(Bench(rules, hosts).counts([:]) == [1: 60])
     }
 
@@ -250,28 +305,36 @@ private let byVersion = LoadBalancing.Subsets([.init(["version"]), .init(["stage
         rules.selectors.reverse()
         #expect(
             Bench(rules).counts(["x": "y", "stage": "dev", "version": "1.1"]) == [5: 60])
+        #expect(Bench(rules).counts(["stage": "dev", "version": "1.1"]) == [5: 60])
     }
 
     @Test(
         "Weights of localities: ignored, as given, or by the share of a locality that is in the subset",
         arguments: [
-            (LoadBalancing.Subsets.LocalityWeights.ignored, [1: 75, 4: 75, 5: 75, 6: 75]),
-            // 1 and 2 to one and to three hosts.
-            (.given, [1: 100, 4: 66, 5: 67, 6: 67]),
-            // 1 × 1 ÷ 3, which is rounded to 0: nothing goes there.
-            (.scaled, [4: 100, 5: 100, 6: 100]),
+            (
+                LoadBalancing.Subsets.LocalityWeights.ignored, [1: 75, 4: 75, 5: 75, 6: 75],
+                [2: 100, 3: 100, 7: 100]
+            ),
+            // 1 and 2 to one and to three hosts, and to two and to one.
+            (.given, [1: 100, 4: 66, 5: 67, 6: 67], [2: 50, 3: 50, 7: 200]),
+            // 1 × 1 ÷ 3, which is rounded to 0: nothing goes there. 1 × 2 ÷ 3 and 2 × 1 ÷ 4 come to 1.
+            (.scaled, [4: 100, 5: 100, 6: 100], [2: 75, 3: 75, 7: 150]),
         ])
     func localityWeights(
-        mode: LoadBalancing.Subsets.LocalityWeights, expected: [Int: Int]
+        mode: LoadBalancing.Subsets.LocalityWeights, first: [Int: Int], second: [Int: Int]
     ) {
         let hosts =
             [endpoint(1, ["v": "1"], zone: "a", localityWeight: 1)]
             + (2...3).map { endpoint($0, ["v": "2"], zone: "a", localityWeight: 1) }
             + (4...6).map { endpoint($0, ["v": "1"], zone: "b", localityWeight: 2) }
+            + [endpoint(7, ["v": "2"], zone: "b", localityWeight: 2)]
         let rules = LoadBalancing.Subsets([.init(["v"])], localityWeights: mode)
-        let counts = Bench(rules, hosts) { $0.localityMode = .weighted }.counts(["v": "1"], 300)
-        #expect(Set(counts.keys) == Set(expected.keys))
-        for (host, count) in expected { #expect(abs((counts[host] ?? 0) - count) <= 1) }
+        let bench = Bench(rules, hosts) { $0.localityMode = .weighted }
+        for (value, expected) in [("1", first), ("2", second)] {
+            let counts = bench.counts(["v": .string(value)], 300)
+            #expect(Set(counts.keys) == Set(expected.keys))
+            for (host, count) in expected { #expect(abs((counts[host] ?? 0) - count) <= 1) }
+        }
     }
 
     @Test("Zones are the subset's: it must be large enough itself")

@@ -15,14 +15,15 @@ private func zones(_ text: String) -> [ZoneCount] {
 }
 
 private func plan(
-    members: String, endpoints: String, available: Double = 100,
+    members: String, endpoints: String, available: Double = 100, panicThreshold: Double = 50,
     _ change: (inout LoadBalancing.ZoneAware) -> Void = { _ in }
 ) -> ZoneRouting {
     var rule = LoadBalancing.ZoneAware()
     change(&rule)
     return ZoneRouting(
         rule, endpoints: zones(endpoints), own: at("a"),
-        local: LocalCluster(zones: zones(members), available: available), panicThreshold: 50)
+        local: LocalCluster(zones: zones(members), available: available),
+        panicThreshold: panicThreshold)
 }
 
 @Suite struct ZoneRoutingTests {
@@ -65,6 +66,9 @@ private func plan(
         #expect(why("a1 b1", "a3 b3", available: 49) == .flat(.localPanics))
         #expect(why("a1 b1", "a3 b3", available: 50) == .own)
         #expect(why("a1 b1", "a3 b3", available: 49) { $0.failsOnPanic = true } == .refused)
+        #expect(
+            plan(members: "a1 b1", endpoints: "a3 b3", available: 49, panicThreshold: 30).plan
+                == .own)
         let alone = ZoneRouting(
             .init(), endpoints: zones("a3 b3"), own: at("a"), local: nil, panicThreshold: 50)
         #expect(alone.plan == .flat(.noLocalCluster))
@@ -80,6 +84,10 @@ private func plan(
             plan(members: members, endpoints: endpoints) { $0.forcedLocalMinimum = 3 }.plan
                 == .shared(own: 2222, room: [0, 7000]))
         #expect(plan(members: "a1", endpoints: "a1 b9") { $0.forcedLocalMinimum = 1 }.plan == .own)
+        // Three are there, and two of them well.
+        #expect(
+            plan(members: members, endpoints: "a2/3 b8") { $0.forcedLocalMinimum = 3 }.plan
+                != .own)
     }
 
     @Test("Shares of weight, where the configuration counts that")
@@ -115,6 +123,13 @@ private func plan(
         let sampled = plan(members: "a1 b1", endpoints: "a3 b3") { $0.routingEnabled = 80 }
         let own = (0..<10_000).count { _ in sampled.choose(&random).choice == .own }
         #expect(abs(own - 8000) < 200)
+        let few = plan(members: "a1 b1", endpoints: "a3 b3") { $0.routingEnabled = 1 }
+        #expect(abs((0..<10_000).count { _ in few.choose(&random).choice == .own } - 100) < 50)
         #expect(plan(members: "a1 b1", endpoints: "a3 b3").words == "r/a 100.00 %")
+        // Those for whom rounding left no room go anywhere.
+        let rounded = plan(members: "a1 b1", endpoints: "a9999 b10001")
+        let others = (0..<100_000).map { _ in rounded.choose(&random) }
+            .filter { $0.choice == .other }
+        #expect(others.count < 60 && Set(others.map(\.zone)) == [0, 1])
     }
 }

@@ -93,7 +93,7 @@ final class ClusterStack {
     /// An answer that the ramp counts as a failure.
     func answeredBadly(_ host: Host, of owner: UpstreamCluster) {
         guard balancers.isFailingBack, let index = index(of: owner) else { return }
-        balancers.ended(host, of: index, failed: true)
+        balancers.answeredBadly(host, of: index)
     }
 
     func hasAlternative(to host: Host) -> Bool { balancers.hasAlternative(to: host) }
