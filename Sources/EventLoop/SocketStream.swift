@@ -286,7 +286,7 @@ public final class SocketStream<Kernel: StreamKernel>: ByteStream {
     /// The kernel has bytes or room, or the connection ended; one or both are true.
     public func ready(readable: Bool, writable: Bool) {
         switch phase {
-        case .connecting: connectEnded(hasFailed: readable ? kernel.takePendingError() : 0)
+        case .connecting: connectEnded(error: readable ? kernel.takePendingError() : 0)
         case .open:
             if readable {
                 if pauses.isEmpty, !sawEnd { read() } else { updateInterest(isUnwanted: true) }
@@ -301,7 +301,7 @@ public final class SocketStream<Kernel: StreamKernel>: ByteStream {
     }
 
     /// - Parameter errno: 0 if it has not.
-    private func connectEnded(hasFailed errno: Int32) {
+    private func connectEnded(error errno: Int32) {
         if errno != 0 { return fail(SocketError(operation: "connect", errno: errno)) }
         timer?.stop()
         timer = nil

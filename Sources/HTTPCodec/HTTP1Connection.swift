@@ -466,7 +466,6 @@ public final class HTTP1Connection: HTTPConnection {
     }
 
     public var isFinished: Bool { isClosed }
-    public var isAtRest: Bool { output.isEmpty && wantsInput }
 
     // MARK: Sending
 

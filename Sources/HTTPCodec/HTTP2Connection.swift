@@ -323,8 +323,6 @@ public final class HTTP2Connection: HTTPConnection {
         if isDead { return true }
         return openStreams == 0 && (shutDownTwice || peerGoesAway)
     }
-
-    public var isAtRest: Bool { output.isEmpty && !isFinished }
 }
 
 @available(*, unavailable)

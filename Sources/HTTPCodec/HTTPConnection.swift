@@ -87,13 +87,12 @@ public protocol HTTPConnection: AnyObject {
 
     /// No exchange is open and none may follow: close the transport once the output is flushed.
     var isFinished: Bool { get }
-
-    /// Nothing is to be sent, input is welcome, and more may follow: mostly what receiving comes to.
-    var isAtRest: Bool { get }
 }
 
 extension HTTPConnection {
     public func passBody(_ count: Int, on stream: StreamID, endStream: Bool) -> Bool { false }
+
+    /// Nothing is to be sent, input is welcome, and more may follow: mostly what receiving comes to.
     public var isAtRest: Bool { !hasOutput && wantsInput && !isFinished }
 }
 
