@@ -1,4 +1,5 @@
 internal import COpenSSL
+import Glibc
 
 /// A certificate with its key, as PEM.
 public struct TestCertificate: Sendable, Hashable {
@@ -53,25 +54,31 @@ public final class TestPKI {
     private let chainPEM: String
     private let certificate: OpaquePointer
     private let key: OpaquePointer
+    private let epoch: Int?
     private var lastSerial = 1
 
-    /// Times are seconds from now.
+    /// - Parameters:
+    ///   - epoch: seconds since 1970 that all times of this authority count from, those of what it
+    ///     issues included; `nil` is the moment in which each certificate is made.
     public convenience init(
-        trustDomain: String = "mesh.local", notBefore: Int = -3600, notAfter: Int = 10 * 365 * 86400
+        trustDomain: String = "mesh.local", epoch: Int? = nil, notBefore: Int = -3600,
+        notAfter: Int = 10 * 365 * 86400
     ) {
         let key = makeKey(.p256)
         let root = makeCertificate(
             subject: "\(trustDomain) root", key: key, issuer: nil, issuerKey: key, serial: 1,
-            notBefore: notBefore, notAfter: notAfter, isAuthority: true)
+            epoch: epoch, notBefore: notBefore, notAfter: notAfter, isAuthority: true)
         self.init(
-            trustDomain: trustDomain, rootPEM: pem(root), chainPEM: "", certificate: root, key: key)
+            trustDomain: trustDomain, epoch: epoch, rootPEM: pem(root), chainPEM: "",
+            certificate: root, key: key)
     }
 
     private init(
-        trustDomain: String, rootPEM: String, chainPEM: String, certificate: OpaquePointer,
-        key: OpaquePointer
+        trustDomain: String, epoch: Int?, rootPEM: String, chainPEM: String,
+        certificate: OpaquePointer, key: OpaquePointer
     ) {
         self.trustDomain = trustDomain
+        self.epoch = epoch
         self.rootPEM = rootPEM
         self.chainPEM = chainPEM
         self.certificate = certificate
@@ -86,7 +93,7 @@ public final class TestPKI {
     public var rootBytes: [UInt8] { Array(rootPEM.utf8) }
 
     /// An authority below this one; its leaves bring its certificate along. Times are seconds from
-    /// now.
+    /// the epoch.
     public func intermediate(
         _ name: String = "intermediate", notBefore: Int = -3600, notAfter: Int = 365 * 86400
     ) -> TestPKI {
@@ -94,13 +101,14 @@ public final class TestPKI {
         lastSerial += 1
         let made = makeCertificate(
             subject: "\(trustDomain) \(name)", key: key, issuer: certificate, issuerKey: self.key,
-            serial: lastSerial, notBefore: notBefore, notAfter: notAfter, isAuthority: true)
+            serial: lastSerial, epoch: epoch, notBefore: notBefore, notAfter: notAfter,
+            isAuthority: true)
         return TestPKI(
-            trustDomain: trustDomain, rootPEM: rootPEM, chainPEM: pem(made) + chainPEM,
-            certificate: made, key: key)
+            trustDomain: trustDomain, epoch: epoch, rootPEM: rootPEM,
+            chainPEM: pem(made) + chainPEM, certificate: made, key: key)
     }
 
-    /// Times are seconds from now.
+    /// Times are seconds from the epoch.
     public func leaf(
         uri: String? = nil, uris: [String] = [], dns: [String] = [], ip: [[UInt8]] = [],
         email: [String] = [], raw: [RawName] = [], subject: String = "leaf", notBefore: Int = -3600,
@@ -123,8 +131,8 @@ public final class TestPKI {
         lastSerial += 1
         let made = makeCertificate(
             subject: subject, key: key, issuer: certificate, issuerKey: self.key,
-            serial: lastSerial, notBefore: notBefore, notAfter: notAfter, isAuthority: false,
-            usage: usage, names: names)
+            serial: lastSerial, epoch: epoch, notBefore: notBefore, notAfter: notAfter,
+            isAuthority: false, usage: usage, names: names)
         defer { X509_free(made) }
         return TestCertificate(
             certificateChainPEM: pem(made) + chainPEM, keyPEM: pem(key: key), serial: lastSerial)
@@ -186,14 +194,15 @@ private func makeKey(_ type: TestPKI.KeyType) -> OpaquePointer {
 
 private func makeCertificate(
     subject: String, key: OpaquePointer, issuer: OpaquePointer?, issuerKey: OpaquePointer,
-    serial: Int, notBefore: Int, notAfter: Int, isAuthority: Bool, usage: TestPKI.Usage = .both,
-    names: [(Int32, [UInt8])] = []
+    serial: Int, epoch: Int?, notBefore: Int, notAfter: Int, isAuthority: Bool,
+    usage: TestPKI.Usage = .both, names: [(Int32, [UInt8])] = []
 ) -> OpaquePointer {
     guard let certificate = X509_new() else { preconditionFailure("no memory") }
     X509_set_version(certificate, 2)
     ASN1_INTEGER_set(X509_get_serialNumber(certificate), serial)
-    X509_gmtime_adj(X509_getm_notBefore(certificate), notBefore)
-    X509_gmtime_adj(X509_getm_notAfter(certificate), notAfter)
+    let epoch = epoch ?? time(nil)
+    ASN1_TIME_set(X509_getm_notBefore(certificate), epoch + notBefore)
+    ASN1_TIME_set(X509_getm_notAfter(certificate), epoch + notAfter)
     let name = X509_NAME_new()
     let text = Array(subject.utf8)
     X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, text, Int32(text.count), -1, 0)

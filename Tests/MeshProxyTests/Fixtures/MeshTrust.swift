@@ -39,11 +39,10 @@ final class TLSEnds {
 
 /// Certificates of one authority, as the configurations of both sides.
 struct MeshTrust {
-    let pki = TestPKI(notBefore: MeshTrust.begins, notAfter: MeshTrust.ends)
-
     // The same moments in every run, so that certificates are the same bytes.
-    private static var begins: Int { 1_700_000_000 - time(nil) }
-    private static var ends: Int { 4_000_000_000 - time(nil) }
+    let pki = TestPKI(epoch: 1_700_000_000, notAfter: MeshTrust.lifetime)
+
+    private static let lifetime = 2_300_000_000
 
     func common(_ account: String, peer: String? = nil, alpn: [String] = ["h2"]) -> CommonTLS {
         CommonTLS(
@@ -66,15 +65,13 @@ struct MeshTrust {
     }
 
     func material(_ account: String) -> CertificateMaterial {
-        let leaf = pki.leaf(
-            uri: pki.identity(account), notBefore: MeshTrust.begins, notAfter: MeshTrust.ends)
+        let leaf = pki.workload(account, notAfter: Self.lifetime)
         return CertificateMaterial(chain: .inline(leaf.chainBytes), key: .inline(leaf.keyBytes))
     }
 
     /// A certificate of an account as bytes of PEM.
     func pemLeaf(_ account: String) -> (chain: [UInt8], key: [UInt8]) {
-        let leaf = pki.leaf(
-            uri: pki.identity(account), notBefore: MeshTrust.begins, notAfter: MeshTrust.ends)
+        let leaf = pki.workload(account, notAfter: Self.lifetime)
         return (leaf.chainBytes, leaf.keyBytes)
     }
 
