@@ -104,7 +104,8 @@ let package = Package(
         .target(
             name: "FuzzBodies",
             dependencies: [
-                "MeshBase", "MeshConfig", "HTTPCodec", "MTLS", "Observability", "XDSClient",
+                "MeshBase", "MeshConfig", "HTTPCodec", "LoadBalancer", "MTLS", "Observability",
+                "XDSClient",
             ], path: "Tests/FuzzBodies", swiftSettings: strict),
         .testTarget(
             name: "FuzzTests", dependencies: ["FuzzBodies"], exclude: ["Corpus"],

@@ -597,7 +597,7 @@ public final class Balancer {
     /// Works out what the hosts' reports come to. - Returns: when to do so again.
     private func weigh(_ now: Instant) -> Instant {
         guard case .reportedLoad(let rule) = configuration.policy else { return .distantFuture }
-        for host in hosts { host.reportedLoad.workOut(rule, now: now) }
+        rule.weigh(hosts, now: now)
         return now + rule.update
     }
 

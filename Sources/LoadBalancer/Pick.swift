@@ -50,8 +50,8 @@ public struct Pick {
     public let zone: ZoneRouting.Choice?
     /// Which subset it came from; `nil` in a cluster without.
     var step: SubsetTable.Step?
-    /// The shell's: what it holds of the limits of an aggregate's member.
-    public var place = BreakerCells.Place()
+    /// The shell's: what it holds of the limits of an aggregate's member; `nil` is nothing.
+    public var place: BreakerCells.Place?
 
     /// What was decided besides health, in the access log's words; `nil`: nothing was.
     public var decision: String? {

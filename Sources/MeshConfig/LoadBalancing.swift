@@ -37,7 +37,7 @@ public struct LoadBalancing: Sendable, Equatable {
 
     public var policy: Policy
     public var localityMode: LocalityMode
-    /// Less weight for new endpoints at first: round robin and least request alone.
+    /// Less weight for new endpoints at first: round robin, also by reports of load, and least request alone.
     public var slowStart: SlowStart?
     /// In percent; 0 turns panic off. Envoy's default is 50.
     public var panicThreshold: Double
@@ -121,7 +121,7 @@ extension LoadBalancing {
         public var update: Duration
         /// How much utilization a share of errors of 1 is worth.
         public var errorPenalty: Double
-        /// What counts as utilization where a report has none of the application.
+        /// The highest of these counts as utilization, where a report has any of them.
         public var metricNames: [String]
 
         public init(

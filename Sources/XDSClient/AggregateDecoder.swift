@@ -43,7 +43,7 @@ extension Decoding {
         if cluster.queueTimeout != nil {
             remark(
                 "metadata.filter_metadata.meshproxy.queue_timeout_ms",
-                "is ignored: no request waits for a place in an aggregate")
+                "is ignored: requests wait for a place in an aggregate's members")
         }
         cluster.queueTimeout = nil
         cluster.healthChecks = []

@@ -201,6 +201,7 @@ extension Decoding {
         case ClientSideWeighted.protoMessageName:
             read(opened, as: ClientSideWeighted.self) { at, config in
                 result.policy = at.reportedLoad(config)
+                result.slowStart = at.slowStart(config)
             }
         case Meshproxy_Config_V1_PeakEwma.protoMessageName:
             read(opened, as: Meshproxy_Config_V1_PeakEwma.self) { at, config in
@@ -457,6 +458,10 @@ extension Envoy_Config_Cluster_V3_Cluster.LeastRequestLbConfig: SlowStartingMess
 extension Envoy_Extensions_LoadBalancingPolicies_RoundRobin_V3_RoundRobin: SlowStartingMessage {}
 extension Envoy_Extensions_LoadBalancingPolicies_LeastRequest_V3_LeastRequest: SlowStartingMessage {
 }
+extension
+    Envoy_Extensions_LoadBalancingPolicies_ClientSideWeightedRoundRobin_V3_ClientSideWeightedRoundRobin:
+        SlowStartingMessage
+{}
 
 private protocol ZoneAwareMessage: SwiftProtobuf.Message {
     var hasRoutingEnabled: Bool { get }

@@ -19,6 +19,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     case grpc
     case regex
     case traceContext = "trace-context"
+    case loadReport = "load-report"
 
     /// - Returns: what is wrong, or `nil`.
     public func run(_ bytes: UnsafeBufferPointer<UInt8>) -> String? {
@@ -37,6 +38,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
         case .grpc: fuzzGRPC(bytes)
         case .regex: fuzzRegex(bytes)
         case .traceContext: fuzzTraceContext(bytes)
+        case .loadReport: fuzzLoadReport(bytes)
         }
     }
 

@@ -1,4 +1,5 @@
 import HTTPCodec
+import LoadBalancer
 import MTLS
 import MeshBase
 import MeshConfig
@@ -91,4 +92,37 @@ func fuzzTraceContext(_ bytes: UnsafeBufferPointer<UInt8>) -> String? {
         }
         return nil
     }
+}
+
+/// The value of `endpoint-load-metrics`. Every figure is a number, and written as JSON they are read the same.
+func fuzzLoadReport(_ bytes: UnsafeBufferPointer<UInt8>) -> String? {
+    func read(_ text: String) -> LoadReport? {
+        var head = MessageHead(status: 200)
+        head.append("endpoint-load-metrics", text)
+        return LoadReport(head)
+    }
+    let text = String(decoding: bytes, as: UTF8.self)
+    guard let report = read(text) else { return nil }
+    let figures: [(name: String, value: Double?)] = [
+        ("cpuUtilization", report.cpu), ("mem_utilization", report.memory),
+        ("eps", report.errorsPerSecond),
+        ("rpsFractional", report.requestsPerSecond), ("applicationUtilization", report.application),
+    ]
+    if figures.contains(where: { $0.value.map { !($0 >= 0 && $0.isFinite) } ?? false }) {
+        return "\(report) is no load"
+    }
+    var members = figures.compactMap { name, value in value.map { "\"\(name)\":\($0)" } }
+    for map in ["named_metrics", "utilization", "request_cost"] {
+        let entries = report.others.filter { $0.key.hasPrefix(map + ".") }.map { name, value in
+            let escaped = name.dropFirst(map.count + 1).utf16.map { unit in
+                let digits = String(unit, radix: 16)
+                return "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+            }
+            return "\"\(escaped.joined())\":\"\(value)\""
+        }
+        members.append("\"\(map)\":{\(entries.joined(separator: ","))}")
+    }
+    let json = "JSON {\(members.joined(separator: ","))}"
+    if json.utf8.count > 16 * 1024 { return nil }
+    return read(json) == report ? nil : "\(text) does not come back from \(json)"
 }

@@ -9,19 +9,32 @@ private struct Bench {
     let balancer: Balancer
     var now = Instant.zero + .seconds(1000)
 
-    init(_ rule: LoadBalancing.ReportedLoad = .init(), hosts: Int) {
+    typealias Place = (locality: String, priority: Int, status: Endpoint.Status)
+
+    init(
+        _ rule: LoadBalancing.ReportedLoad = .init(),
+        localities: LoadBalancing.LocalityMode = .flat,
+        _ places: [Place]
+    ) {
         balancer = Balancer(
-            configuration: LoadBalancing(policy: .reportedLoad(rule)), paths: PathHealth(),
-            random: SeededRandom(seed: 5))
+            configuration: LoadBalancing(policy: .reportedLoad(rule), localityMode: localities),
+            paths: PathHealth(), random: SeededRandom(seed: 5))
         _ = balancer.update(
-            endpoints: (0..<hosts).map { number in
+            endpoints: places.enumerated().map { number, place in
                 let address = SocketAddress.ipv4(0x0A00_0000 + UInt32(number), port: 80)
                 // What EDS says does not count.
                 return ResolvedEndpoint(
                     endpoint: Endpoint(
-                        target: .address(address), weight: UInt32(1 + number * 10)),
-                    address: address)
+                        target: .address(address), weight: UInt32(1 + number * 10),
+                        status: place.status),
+                    address: address, priority: place.priority,
+                    locality: Locality(region: place.locality), localityWeight: 1)
             })
+    }
+
+    init(_ rule: LoadBalancing.ReportedLoad = .init(), hosts: Int) {
+        self.init(
+            rule, Array(repeating: (locality: "", priority: 0, status: .healthy), count: hosts))
     }
 
     /// - Parameter weights: with full utilization, so a request a second is a weight of 1; 0: no report.
@@ -69,7 +82,11 @@ private struct Bench {
             (cpu: 0.5, requests: 100, errors: 50, penalty: 0, weight: 200),
             (cpu: 0.5, requests: 100, errors: -50, penalty: 1, weight: 200),
             (cpu: 0, requests: 100, errors: 0, penalty: 1, weight: nil),
-            (cpu: 1e-200, requests: 1e200, errors: 0, penalty: 1, weight: nil),
+            (cpu: 0, requests: 100, errors: 50, penalty: 1, weight: 200),
+            (cpu: 0, requests: 100, errors: 50, penalty: 0, weight: nil),
+            (cpu: 1e-200, requests: 1e200, errors: 0, penalty: 1, weight: 4_294_967_295),
+            (cpu: 2, requests: .leastNonzeroMagnitude, errors: 0, penalty: 1, weight: nil),
+            (cpu: 0.5, requests: 0.25, errors: 0, penalty: 1, weight: 0.5),
             (cpu: 0.5, requests: 0, errors: 0, penalty: 1, weight: nil),
         ] as [(cpu: Double, requests: Double, errors: Double, penalty: Double, weight: Double?)])
     func formula(
@@ -84,7 +101,7 @@ private struct Bench {
     }
 
     @Test(
-        "Utilization is the application's, else the highest that is asked for, else the processor's"
+        "Utilization is the highest that is asked for, else the application's, else the processor's"
     )
     func utilization() {
         var report = LoadReport()
@@ -100,7 +117,13 @@ private struct Bench {
         #expect(weight(["named_metrics.low"]) == 8)
         #expect(weight(["named_metrics.low", "cpu_utilization"]) == 4)
         report.application = 1
-        #expect(weight(["named_metrics.queue"]) == 1)
+        #expect(weight(["named_metrics.queue"]) == 1.25 && weight([]) == 1)
+        #expect(weight(["named_metrics.gone"]) == 1)
+        // All of a part, and the figures that are no utilization, too.
+        report.others["utilization.disk"] = 0.9
+        report.errorsPerSecond = 0
+        #expect(weight(["named_metrics.*"]) == 1.25 && weight(["request_cost.*"]) == 1)
+        #expect(weight(["rps_fractional"]) == 1 && weight(["eps", "utilization.*"]) == 1 / 0.9)
     }
 
     @Test("Reports count when they have come for the blackout period, and until they are too old")
@@ -112,7 +135,7 @@ private struct Bench {
         bench.report([3, 1], for: 1)
         #expect(isClose(bench.shares(of: 400), [300, 100]))
         // The last came a second ago, and counts for 180.
-        bench.now = bench.now + .seconds(178)
+        bench.now = bench.now + .seconds(179)
         #expect(isClose(bench.shares(of: 400), [300, 100]))
         bench.now = bench.now + .seconds(1)
         #expect(bench.shares(of: 100) == [50, 50])
@@ -144,6 +167,21 @@ private struct Bench {
         let even = Bench(.init(blackout: .zero), hosts: 3)
         even.report([1, 0, 3])
         #expect(isClose(even.shares(of: 60), [10, 20, 30]))
+    }
+
+    @Test("The median is of a priority's hosts, in whatever localities and health they are")
+    func medianOfPriority() {
+        let bench = Bench(
+            .init(blackout: .zero), localities: .weighted,
+            [
+                (locality: "a", priority: 0, status: .healthy),
+                (locality: "a", priority: 0, .healthy),
+                (locality: "b", priority: 0, .healthy), (locality: "b", priority: 0, .unhealthy),
+                (locality: "a", priority: 1, .healthy),
+            ])
+        bench.report([1, 0, 4, 8, 100])
+        // Of b one in two is well, so it has 0.7 of a's load; in a it is 1 to 4, which the second is taken for.
+        #expect(isClose(bench.shares(of: 100), [12, 47, 41, 0, 0]))
     }
 
     @Test("However little a host can take, it is asked")

@@ -27,7 +27,9 @@ import Testing
 
     @Test(
         "A new host's share follows its age",
-        arguments: [LoadBalancing.Policy.roundRobin, .leastRequest(choices: 2)])
+        arguments: [
+            LoadBalancing.Policy.roundRobin, .leastRequest(choices: 2), .reportedLoad(.init()),
+        ])
     func share(policy: LoadBalancing.Policy) {
         func endpoint(_ number: UInt32) -> ResolvedEndpoint {
             let address = SocketAddress.ipv4(0x0A00_0000 + number, port: 80)

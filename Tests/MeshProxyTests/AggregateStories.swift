@@ -23,21 +23,28 @@ import Testing
             _ seed: UInt64, members: [String] = ["east", "west"], more: [Cluster] = [],
             retry: RetryPolicy? = .on(.connectFailure), settings: Settings = Settings(),
             east change: (inout Cluster) -> Void = { _ in },
+            west changeWest: (inout Cluster) -> Void = { _ in },
             manager: (inout HTTPConnectionManager) -> Void = { _ in }
         ) {
             mesh = SimulatedMesh(seed: seed)
             east = [0, 1].map { [mesh] in mesh.upstream("e\($0)") { Scene.answer($0) } }
-            west = mesh.upstream("w", .http2, region: "west")
+            west = mesh.upstream("w", .http2, region: "west") {
+                $0.path == "/bad" ? .reply().after(Scene.slow) : .reply()
+            }
             let top = Cluster(name: "all", discovery: .aggregate(members))
             proxy = mesh.proxy(
-                clusters: [top, .of("east", east, change), .of("west", west)] + more,
+                clusters: [top, .of("east", east, change), .of("west", [west], changeWest)]
+                    + more,
                 routes: [
                     .forward(to: "all", prefix: "/high") { $0.highPriority = true },
+                    .forward(to: "east", prefix: "/east"),
                     .forward(to: "all", retry: retry),
                 ], settings: settings,
                 manager: manager)
             client = mesh.client(.http2, proxy)
         }
+
+        static let slow = Duration.milliseconds(100)
 
         private static func answer(_ request: ReceivedRequest) -> Answer {
             request.path == "/stall" ? .stall : request.path == "/bad" ? .reply(503) : .reply()
@@ -117,22 +124,118 @@ import Testing
         #expect(scene.mesh.finish() == [])
     }
 
-    @Test("Nobody waits for a place in a member, and none is lost over it")
-    func queues() {
+    /// Requests wait so long for a place.
+    private var patient: Settings {
         var settings = Settings()
         settings.queueTimeout = .seconds(1)
-        let scene = Scene(11, settings: settings) {
-            $0.endpoints.localities[0].endpoints.removeLast()
-            $0.circuitBreakers.maxConnections = 1
-            $0.circuitBreakers.maxPendingRequests = 1
+        return settings
+    }
+
+    @Test("Requests to a member and requests to the aggregate wait in one line")
+    func oneLine() {
+        let scene = Scene(11, settings: patient) { $0.circuitBreakers.maxRequests = 1 }
+        let held = scene.client.get("/stall")
+        scene.mesh.run(for: .milliseconds(50))
+        let paths = ["/1", "/east/2", "/3", "/east/4"]
+        var calls: [Call] = []
+        for path in paths {
+            calls.append(scene.client.get(path))
+            scene.mesh.run(for: .milliseconds(5))
         }
-        for _ in 0..<3 {
-            let calls = scene.ask(4)
-            #expect(calls.count { $0.isAnswered(503) && $0.text.contains("overflow") } > 0)
-            #expect(calls.contains { $0.isAnswered() })
-            #expect(calls.allSatisfy { $0.took < .milliseconds(500) })
-        }
+        held.cancel()
+        #expect(scene.mesh.run())
+        #expect(calls.allSatisfy { $0.isAnswered() })
+        let served = scene.east.flatMap(\.requests).sorted { $0.at < $1.at }.map(\.path)
+        #expect(served == ["/stall"] + paths)
+        #expect(scene.west.requests.isEmpty)
         #expect(scene.mesh.finish() == [])
+    }
+
+    @Test("Who has waited in a member that has died goes to the next, and leaves its place behind")
+    func waitsForTheDead() {
+        let scene = Scene(
+            13, retry: nil, settings: patient,
+            east: {
+                $0.endpoints.localities[0].endpoints.removeLast()
+                $0.circuitBreakers.maxRequests = 1
+            })
+        let held = scene.client.get("/stall")
+        scene.mesh.run(for: .milliseconds(50))
+        let calls = (0..<3).map { _ in scene.client.get() }
+        scene.mesh.run(for: .milliseconds(50))
+        #expect(scene.west.requests.isEmpty)
+        scene.east[0].kill()
+        #expect(scene.mesh.run())
+        #expect(calls.allSatisfy { $0.isAnswered() && $0.servedBy == "w" && $0.took < .seconds(1) })
+        #expect(!held.isAnswered() || held.servedBy == "w")
+        scene.east[0].listen()
+        scene.mesh.run(for: .seconds(40))
+        #expect(scene.ask(1, "/east")[0].servedBy == "e0")
+        #expect(scene.mesh.finish() == [])
+    }
+
+    @Test("Who waits for a connection of a member that has died goes to the next as well")
+    func pendingOfTheDead() {
+        let scene = Scene(
+            14, retry: nil, settings: patient,
+            east: {
+                $0.endpoints.localities[0].endpoints.removeLast()
+                $0.circuitBreakers.maxConnections = 1
+                $0.circuitBreakers.maxPendingRequests = 2
+            })
+        let held = scene.client.get("/stall")
+        scene.mesh.run(for: .milliseconds(50))
+        // Two wait for the connection, two to do so; one more is too many.
+        let calls = (0..<5).map { _ in scene.client.get() }
+        scene.mesh.run(for: .milliseconds(50))
+        #expect(calls[4].isAnswered(503) && calls[4].text.hasSuffix("overflow"))
+        scene.east[0].kill()
+        #expect(scene.mesh.run())
+        #expect(calls.prefix(4).allSatisfy { $0.isAnswered() && $0.servedBy == "w" })
+        #expect(!held.isAnswered() || held.servedBy == "w")
+        scene.east[0].listen()
+        scene.mesh.run(for: .seconds(40))
+        #expect(scene.ask(3, "/east").allSatisfy { $0.servedBy == "e0" })
+        #expect(scene.mesh.finish() == [])
+    }
+
+    @Test("A retry waits for its place in the member that it goes to")
+    func retryWaits() {
+        let scene = Scene(
+            15, retry: .on(.serverError), settings: patient,
+            west: { $0.circuitBreakers.maxRequests = 1 })
+        let calls = scene.ask(3, "/bad")
+        #expect(calls.allSatisfy { $0.isAnswered() && $0.servedBy == "w" })
+        // One after the other.
+        #expect(calls.contains { $0.took >= Scene.slow * 3 })
+        #expect(scene.mesh.finish() == [])
+    }
+
+    @Test("With members that die and clients that go no place is lost")
+    func queueSweep() {
+        Seeds.each(20) { seed in
+            let limit = { (cluster: inout Cluster) in
+                cluster.circuitBreakers.maxRequests = 2
+                cluster.circuitBreakers.maxPendingRequests = 4
+            }
+            let scene = Scene(seed, settings: self.patient, east: limit, west: limit)
+            var random = SeededRandom(seed: seed)
+            var calls: [Call] = []
+            for _ in 0..<80 {
+                calls.append(scene.client.get(random.below(6) == 0 ? "/stall" : "/"))
+                if random.below(3) == 0 { calls[random.below(calls.count)].cancel() }
+                if random.below(20) == 0 { for server in scene.east { server.kill() } }
+                if random.below(10) == 0 { for server in scene.east { server.listen() } }
+                scene.mesh.run(for: .milliseconds(Int64(random.below(60))))
+            }
+            for call in calls { call.cancel() }
+            for server in scene.east { server.listen() }
+            scene.mesh.run(for: .seconds(90))
+            var problems = scene.ask(2).allSatisfy { $0.isAnswered() } ? [] : ["a place is lost"]
+            problems +=
+                scene.ask(2, "/east").allSatisfy { $0.isAnswered() } ? [] : ["one in east is"]
+            return problems + scene.mesh.finish()
+        }
     }
 
     @Test("Members come, go, and change what they are while requests run")

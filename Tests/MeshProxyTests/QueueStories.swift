@@ -7,12 +7,14 @@ import Testing
 
 @testable import MeshProxy
 
-/// `queue_timeout`: where a limit is reached requests wait for a place, in order, and not for ever.
+/// `queue_timeout`: where a limit is reached requests wait for a place, in order, and not for ever. It is the
+/// same for requests to an aggregate, in the member that they are to go to.
 @Suite struct QueueStories {
     private let patience: Duration = .milliseconds(250)
 
+    /// - Parameter within: the route leads to an aggregate that the cluster is a member of.
     private func mesh(
-        seed: UInt64 = 1, workers: Int = 1, takes: Duration,
+        seed: UInt64 = 1, workers: Int = 1, within aggregate: Bool, takes: Duration,
         timeout: Duration = .seconds(15), speaks: WireProtocol = .http2,
         _ limits: (inout CircuitBreakers) -> Void
     ) -> (SimulatedMesh, ScriptedServer, [SimulatedProxy], [ScriptedClient]) {
@@ -23,9 +25,11 @@ import Testing
         var cluster = Cluster.of("svc", a)
         limits(&cluster.circuitBreakers)
         let group = WorkerGroup(workers)
+        let all = Cluster(name: "all", discovery: .aggregate(["svc"]))
         let proxies = (0..<workers).map {
             mesh.proxy(
-                "\($0)", clusters: [cluster], routes: [.forward(to: "svc", timeout: timeout)],
+                "\($0)", clusters: [all, cluster],
+                routes: [.forward(to: aggregate ? "all" : "svc", timeout: timeout)],
                 settings: settings, group: group)
         }
         let clients = proxies.map { mesh.client(.http2, $0) }
@@ -41,9 +45,13 @@ import Testing
         }
     }
 
-    @Test("Beyond max_requests requests wait and are served in the order of their coming")
-    func inOrder() {
-        let (mesh, a, proxies, clients) = mesh(takes: .milliseconds(100)) { $0.maxRequests = 2 }
+    @Test(
+        "Beyond max_requests requests wait and are served in the order of their coming",
+        arguments: [false, true])
+    func inOrder(within aggregate: Bool) {
+        let (mesh, a, proxies, clients) = mesh(within: aggregate, takes: .milliseconds(100)) {
+            $0.maxRequests = 2
+        }
         let calls = (0..<6).map { clients[0].get("/\($0)") }
         #expect(mesh.run())
         #expect(calls.allSatisfy { $0.isAnswered() })
@@ -57,9 +65,13 @@ import Testing
         #expect(mesh.finish() == [])
     }
 
-    @Test("Who has waited in vain for so long is answered 503, with the reason in words")
-    func inVain() {
-        let (mesh, a, proxies, clients) = mesh(takes: .seconds(1)) { $0.maxRequests = 1 }
+    @Test(
+        "Who has waited in vain for so long is answered 503, with the reason in words",
+        arguments: [false, true])
+    func inVain(within aggregate: Bool) {
+        let (mesh, a, proxies, clients) = mesh(within: aggregate, takes: .seconds(1)) {
+            $0.maxRequests = 1
+        }
         let first = clients[0].get()
         let second = clients[0].get()
         mesh.run(for: .milliseconds(100))
@@ -75,9 +87,9 @@ import Testing
         #expect(mesh.finish() == [])
     }
 
-    @Test("As many wait as may be pending; one more is refused at once")
-    func bounded() {
-        let (mesh, a, proxies, clients) = mesh(takes: .milliseconds(60)) {
+    @Test("As many wait as may be pending; one more is refused at once", arguments: [false, true])
+    func bounded(within aggregate: Bool) {
+        let (mesh, a, proxies, clients) = mesh(within: aggregate, takes: .milliseconds(60)) {
             $0.maxRequests = 1
             $0.maxPendingRequests = 2
         }
@@ -89,10 +101,10 @@ import Testing
         #expect(mesh.finish() == [])
     }
 
-    @Test("Nobody waits past the request's own deadline")
-    func deadline() {
+    @Test("Nobody waits past the request's own deadline", arguments: [false, true])
+    func deadline(within aggregate: Bool) {
         let (mesh, _, proxies, clients) = mesh(
-            takes: .milliseconds(120), timeout: .milliseconds(150)
+            within: aggregate, takes: .milliseconds(120), timeout: .milliseconds(150)
         ) { $0.maxRequests = 1 }
         let calls = (0..<3).map { _ in clients[0].get() }
         #expect(mesh.run())
@@ -104,9 +116,12 @@ import Testing
         #expect(mesh.finish() == [])
     }
 
-    @Test("A client that goes leaves the line, and the next has its turn")
-    func leaves() {
-        let (mesh, a, _, clients) = mesh(takes: .milliseconds(100)) { $0.maxRequests = 1 }
+    @Test(
+        "A client that goes leaves the line, and the next has its turn", arguments: [false, true])
+    func leaves(within aggregate: Bool) {
+        let (mesh, a, _, clients) = mesh(within: aggregate, takes: .milliseconds(100)) {
+            $0.maxRequests = 1
+        }
         let calls = (0..<3).map { clients[0].get("/\($0)") }
         mesh.run(for: .milliseconds(50))
         calls[1].cancel()
@@ -117,9 +132,11 @@ import Testing
         #expect(mesh.finish() == [])
     }
 
-    @Test("Bodies that come while their request waits are sent with it")
-    func bodies() {
-        let (mesh, a, _, clients) = mesh(takes: .milliseconds(100)) { $0.maxRequests = 1 }
+    @Test("Bodies that come while their request waits are sent with it", arguments: [false, true])
+    func bodies(within aggregate: Bool) {
+        let (mesh, a, _, clients) = mesh(within: aggregate, takes: .milliseconds(100)) {
+            $0.maxRequests = 1
+        }
         let first = clients[0].get()
         let post = clients[0].post(
             "/post", bytes: 30_000, pace: Pace(bytes: 10_000, every: .milliseconds(20)))
@@ -129,9 +146,12 @@ import Testing
         #expect(mesh.finish() == [])
     }
 
-    @Test("Where as many wait for a connection as may, more wait for that")
-    func pending() {
-        let (mesh, a, proxies, clients) = mesh(takes: .milliseconds(50), speaks: .http1) {
+    @Test(
+        "Where as many wait for a connection as may, more wait for that", arguments: [false, true])
+    func pending(within aggregate: Bool) {
+        let (mesh, a, proxies, clients) = mesh(
+            within: aggregate, takes: .milliseconds(50), speaks: .http1
+        ) {
             $0.maxConnections = 1
             $0.maxPendingRequests = 2
         }
@@ -144,11 +164,13 @@ import Testing
         #expect(mesh.finish() == [])
     }
 
-    @Test("Workers wait in one line: a place that one gives back goes to who came first, at once")
-    func acrossWorkers() {
+    @Test(
+        "Workers wait in one line: a place that one gives back goes to who came first, at once",
+        arguments: [false, true])
+    func acrossWorkers(within aggregate: Bool) {
         Seeds.each(20) { seed in
             let (mesh, a, proxies, clients) = mesh(
-                seed: seed, workers: 3, takes: .milliseconds(20)
+                seed: seed, workers: 3, within: aggregate, takes: .milliseconds(20)
             ) { $0.maxRequests = 1 }
             var random = SeededRandom(seed: seed)
             var calls: [Call] = []
@@ -173,11 +195,13 @@ import Testing
         }
     }
 
-    @Test("With clients that go and queues that run out, no place and no waiter is forgotten")
-    func sweep() {
+    @Test(
+        "With clients that go and queues that run out, no place and no waiter is forgotten",
+        arguments: [false, true])
+    func sweep(within aggregate: Bool) {
         Seeds.each(20) { seed in
             let (mesh, a, _, clients) = mesh(
-                seed: seed, workers: 2, takes: .milliseconds(30)
+                seed: seed, workers: 2, within: aggregate, takes: .milliseconds(30)
             ) {
                 $0.maxRequests = 2
                 $0.maxPendingRequests = 6
@@ -198,8 +222,10 @@ import Testing
         }
     }
 
-    @Test("A cluster's metadata says how long its requests wait, and zero is not at all")
-    func metadata() {
+    @Test(
+        "A cluster's metadata says how long its requests wait, and zero is not at all",
+        arguments: [false, true])
+    func metadata(within aggregate: Bool) {
         for (own, status) in [(Duration.zero, 503), (.seconds(2), 200)] {
             let mesh = SimulatedMesh(seed: 3)
             let a = mesh.upstream("a", .http2) { _ in .reply(200).after(.seconds(1)) }
@@ -207,11 +233,12 @@ import Testing
             settings.queueTimeout = patience
             let proxy = mesh.proxy(
                 clusters: [
+                    Cluster(name: "all", discovery: .aggregate(["svc"])),
                     .of("svc", a) {
                         $0.circuitBreakers.maxRequests = 1
                         $0.queueTimeout = own
-                    }
-                ], settings: settings)
+                    },
+                ], routes: [.forward(to: aggregate ? "all" : "svc")], settings: settings)
             let client = mesh.client(.http2, proxy)
             let calls = (0..<2).map { _ in client.get() }
             #expect(mesh.run())

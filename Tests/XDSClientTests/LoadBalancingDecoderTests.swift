@@ -177,7 +177,8 @@ import XDSClient
                 """
                 {"@type": \(type), blackout_period: 0s, weight_expiration_period: 60s,
                  weight_update_period: 0.01s, error_utilization_penalty: 2.5,
-                 metric_names_for_computing_utilization: [mem_utilization, named_metrics.q]}
+                 metric_names_for_computing_utilization: [mem_utilization, named_metrics.q],
+                 slow_start_config: {slow_start_window: 20s, min_weight_percent: {value: 5}}}
                 """)
         ).0
         #expect(
@@ -186,9 +187,17 @@ import XDSClient
                     .init(
                         blackout: .zero, expiration: .seconds(60), update: .milliseconds(100),
                         errorPenalty: 2.5, metricNames: ["mem_utilization", "named_metrics.q"])))
-        let (none, problem) = decode(
-            typed("{\"@type\": \(type), error_utilization_penalty: -1}"))
-        #expect(none == nil && problem.contains("error_utilization_penalty"), "\(problem)")
+        #expect(given?.slowStart == .init(window: .seconds(20), minimum: 0.05))
+        for (wrong, place) in [
+            ("error_utilization_penalty: -1", "error_utilization_penalty"),
+            (
+                "slow_start_config: {slow_start_window: 1s, aggression: {default_value: 0}}",
+                "slow_start_config.aggression.default_value"
+            ),
+        ] {
+            let (none, problem) = decode(typed("{\"@type\": \(type), \(wrong)}"))
+            #expect(none == nil && problem.contains(place), "\(problem)")
+        }
     }
 
     @Test(

@@ -44,9 +44,8 @@ final class DiscoveryStream: UpstreamCaller {
     /// Begins; what comes of it arrives as an event.
     func open() {
         switch cluster.pick(PickContext(now: cluster.set.loop.now)) {
-        case .none(let reason):
-            // Later, as all other answers.
-            cluster.set.loop.atTurnEnd(Deferred { [weak self] in self?.end(reason) })
+        case .none(let reason): endLater(reason)
+        case .full(let member): endLater("too many requests to \(member.name)")
         case .host(let pick):
             picked = pick
             let pool = cluster.pool(to: pick.host, downstreamIsHTTP2: true)
@@ -55,6 +54,11 @@ final class DiscoveryStream: UpstreamCaller {
                 leased(connection)
             }
         }
+    }
+
+    /// As all other answers come.
+    private func endLater(_ reason: String) {
+        cluster.set.loop.atTurnEnd(Deferred { [weak self] in self?.end(reason) })
     }
 
     /// Sends one message, after those before it.

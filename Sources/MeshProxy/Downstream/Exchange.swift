@@ -38,7 +38,7 @@ final class Exchange: UpstreamCaller {
     var choice: ClusterChoice?
     private(set) var forward: CompiledForward?
     var cluster: UpstreamCluster?
-    private(set) var picked: Pick?
+    var picked: Pick?
     var host: Host? { picked?.host }
     private var pool: UpstreamPool?
     private var upstream: UpstreamConnection?
@@ -216,6 +216,7 @@ final class Exchange: UpstreamCaller {
         case .none(let reason):
             noteAttempt(reason)
             giveUp(cluster.refusal(reason))
+        case .full(let member): queue(in: member)
         case .host(let pick):
             picked = pick
             log.upstreamHost = pick.host.address
@@ -248,7 +249,6 @@ final class Exchange: UpstreamCaller {
         case .waits: break
         case .overflow:
             dropAttempt()
-            releaseHost(.neutral)
             queueForPending()
         }
     }

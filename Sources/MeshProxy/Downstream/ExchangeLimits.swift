@@ -12,6 +12,11 @@ struct ExchangePlaces {
     var holdsPending = false
     var holdsRetry = false
     var waitsFor: BreakerCells.Resource?
+    /// Of an aggregate: in whose limits it waits for places of requests and of those who wait for a connection, or
+    /// has waited.
+    var member: UpstreamCluster?
+    /// That one, while it has a place among its requests which no pick has yet.
+    var heldMember: UpstreamCluster?
 }
 
 /// An exchange among others: it is let in, may have to wait, and gives back what it had.
@@ -30,15 +35,55 @@ extension Exchange: PlaceWaiter {
         return admission
     }
 
-    /// As many wait for a connection as may: it waits to be one of them, or replies.
+    /// As many wait for a connection as may: it gives its endpoint back and waits to be one of them, or replies.
     func queueForPending() {
         guard let cluster else { return }
-        // That was none yet.
+        if let place = picked?.place, let member = host.flatMap({ cluster.stack?.owner(of: $0) }) {
+            // It comes back for an endpoint of this member, and keeps its place among the requests.
+            assert(place.resource == .requests)
+            places.member = member
+            places.heldMember = member
+            picked?.place = nil
+        }
+        releaseHost(.neutral)
+        queue(for: .pending, in: places.member ?? cluster, orSay: "too many pending requests")
+    }
+
+    /// The member that was chosen has as many requests as it may: it waits to be one of them, or replies.
+    func queue(in member: UpstreamCluster) {
+        places.member = member
+        queue(for: .requests, in: member, orSay: "too many requests to \(member.name)")
+    }
+
+    private func queue(
+        for resource: BreakerCells.Resource, in cluster: UpstreamCluster, orSay refusal: String
+    ) {
+        // That was no attempt yet.
         log.attemptCount -= 1
-        places.waitsFor = .pending
-        if cluster.limits.queueForPending(self, places.priority) == .waits { return }
+        places.waitsFor = resource
+        if cluster.limits.queue(self, for: resource, places.priority) { return }
         places.waitsFor = nil
-        giveUp(.overflow("too many pending requests"))
+        leaveMember()
+        giveUp(.overflow(refusal))
+    }
+
+    /// What it has waited for in one member of an aggregate is of no use in another.
+    func settle(on choice: UpstreamCluster.Choice) {
+        if case .host(let pick) = choice, pick.host.owner === places.member { return }
+        leaveMember()
+    }
+
+    private func leaveMember() {
+        guard let member = places.member else { return }
+        places.member = nil
+        if places.holdsPending {
+            places.holdsPending = false
+            member.limits.releasePending(places.priority)
+        }
+        if places.heldMember != nil {
+            places.heldMember = nil
+            member.limits.releaseRequest(places.priority)
+        }
     }
 
     func takePendingPlace() -> UpstreamPool.PendingPlace {
@@ -77,6 +122,7 @@ extension Exchange: PlaceWaiter {
     func placeFound(_ resource: BreakerCells.Resource) {
         places.waitsFor = nil
         switch resource {
+        case .requests where places.member != nil: places.heldMember = places.member
         case .requests: places.holdsRequest = true
         case .pending: places.holdsPending = true
         case .retries: places.holdsRetry = true
@@ -87,8 +133,9 @@ extension Exchange: PlaceWaiter {
 
     func waitedInVain(for resource: BreakerCells.Resource) {
         places.waitsFor = nil
+        leaveMember()
         switch resource {
-        case .requests: reply(.overflow("queue timeout, too many requests"))
+        case .requests: giveUp(.overflow("queue timeout, too many requests"))
         case .pending: giveUp(.overflow("queue timeout, too many pending requests"))
         case .retries: giveUp(.overflow("retry budget"))
         case .connections: break
@@ -97,9 +144,12 @@ extension Exchange: PlaceWaiter {
 
     /// What it waits for is not needed any more.
     func stopWaiting() {
-        guard let resource = places.waitsFor else { return }
-        places.waitsFor = nil
-        cluster?.limits.stopWaiting(self, for: resource, places.priority)
+        if let resource = places.waitsFor {
+            places.waitsFor = nil
+            let place = resource == .retries ? cluster : places.member ?? cluster
+            place?.limits.stopWaiting(self, for: resource, places.priority)
+        }
+        leaveMember()
     }
 
     /// The exchange is over.

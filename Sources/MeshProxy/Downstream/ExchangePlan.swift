@@ -32,8 +32,12 @@ extension Exchange {
         let request = PickContext(
             now: worker.loop.now, key: hashKey, attempted: attempted, override: override,
             subset: forward?.subset(for: choice), place: .init(.requests, places.priority))
-        return attempted.isEmpty || override != nil
-            ? cluster.pick(request) : cluster.pickAgain(request, forward?.retryPolicy)
+        let choice =
+            attempted.isEmpty || override != nil
+            ? cluster.pick(request, holding: &places.heldMember)
+            : cluster.pickAgain(request, forward?.retryPolicy, holding: &places.heldMember)
+        if places.member != nil { settle(on: choice) }
+        return choice
     }
 
     var retryPlan: RetryPlan { asked?.plan ?? RetryPlan(forward) }

@@ -88,7 +88,7 @@ final class TCPRelay {
         let mayTry = attempted.count < max(3, manager.config.maxConnectAttempts)
         let choice = mayTry ? cluster.pick(request) : nil
         guard case .some(.host(let pick)) = choice else {
-            if case .some(.none(ClusterStack.overflow)) = choice {
+            if case .some(.full) = choice {
                 log.flags.insert(.upstreamOverflow)
                 end("overflow")
                 return

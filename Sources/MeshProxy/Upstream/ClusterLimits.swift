@@ -24,7 +24,8 @@ struct PlaceNews: Sendable {
 ///
 /// Who finds no place is refused. With `queue_timeout` a request waits for one so long, and as many wait
 /// as `max_pending_requests` says, for the place of a request and again for one that waits for a connection.
-/// Nobody goes before those who wait.
+/// Nobody goes before those who wait. A request to an aggregate waits in the member that it is to go to, beside those
+/// that were sent there.
 ///
 /// Counts are of all workers together (`BreakerCells`). What is taken here is given back here, once.
 /// Who waits is kept by its own worker; a place that is given back goes to who came first, in whichever
@@ -65,7 +66,7 @@ final class ClusterLimits {
         queueTimeout = ClusterLimits.patience(config, set)
     }
 
-    /// A place in an aggregate is none in its members, so nobody waits for one.
+    /// An aggregate bounds no requests; its members do.
     private static func patience(_ config: Cluster, _ set: ClusterSet) -> Duration {
         config.members == nil ? config.queueTimeout ?? set.settings.queueTimeout : .zero
     }
@@ -119,7 +120,7 @@ final class ClusterLimits {
             metrics.requestBegan()
             return .granted
         }
-        return queue(waiter, for: .requests, priority)
+        return queue(waiter, for: .requests, priority) ? .waits : .refused
     }
 
     func releaseRequest(_ priority: RequestPriority) {
@@ -127,13 +128,13 @@ final class ClusterLimits {
         metrics.requestEnded()
     }
 
-    /// For one attempt at a member of an aggregate, which does not wait: a request, or a relayed connection.
+    /// For one attempt at a member of an aggregate: a request, which may `queue` if there is no place, or a relayed
+    /// connection.
     func admitAttempt(_ place: BreakerCells.Place) -> Bool {
         if place.resource == .connections {
             return admitConnection(place.priority, isFirst: false)
         }
         guard reserve(.requests, place.priority, limit: limits(place.priority).maxRequests) else {
-            metrics.overflowed()
             return false
         }
         metrics.requestBegan()
@@ -198,11 +199,6 @@ final class ClusterLimits {
         return true
     }
 
-    /// No place among those who wait for a connection was free. - Returns: never `granted`.
-    func queueForPending(_ waiter: any PlaceWaiter, _ priority: RequestPriority) -> Admission {
-        queue(waiter, for: .pending, priority)
-    }
-
     /// For callers that no limit holds up.
     func forcePending(_ priority: RequestPriority) {
         cells.force(.pending, priority)
@@ -257,19 +253,21 @@ final class ClusterLimits {
             && cells.reserve(resource, priority, limit: limit)
     }
 
-    private func queue(
+    /// Waits for a place, of which none was free, among requests or among those who wait for a connection.
+    /// - Returns: whether it does; else it is refused.
+    func queue(
         _ waiter: any PlaceWaiter, for resource: BreakerCells.Resource,
         _ priority: RequestPriority
-    ) -> Admission {
+    ) -> Bool {
         if queueTimeout > .zero,
             wait(
                 waiter, for: resource, priority, among: limits(priority).maxPendingRequests,
                 patience: queueTimeout)
         {
-            return .waits
+            return true
         }
         metrics.overflowed()
-        return .refused
+        return false
     }
 
     private func wait(

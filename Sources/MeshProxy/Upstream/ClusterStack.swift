@@ -6,16 +6,14 @@ import MeshConfig
 /// What makes a cluster an aggregate, in one loop: the clusters that have its endpoints, and who of
 /// them gets a request.
 ///
-/// A request, or a relayed connection, counts in the member that has it for as long as the attempt. It does not
-/// wait for a place there (`queue_timeout`), for a place in one member is none in the others.
+/// A request, or a relayed connection, counts in the member that has it for as long as the attempt. Where none is free
+/// a request waits in that member's line (`queue_timeout`), and is chosen for anew when it has its place: if it is
+/// to go to another member by then, the place is given back.
 ///
 /// An aggregate among the members is taken apart: its members stand in its place. One that is not there
 /// is passed by until it comes. Connections, transport, requests under way and verdicts are the members' own;
 /// the aggregate counts what a route sees of it (its requests, retries and their answers).
 final class ClusterStack {
-    /// The refusal of a member that has as many requests as it may.
-    static let overflow = "member-overflow"
-
     private unowned let set: ClusterSet
     private(set) var clusters: [UpstreamCluster] = []
     /// Members with requests under way, which must outlive their removal.
@@ -58,17 +56,22 @@ final class ClusterStack {
     }
 
     /// Chooses a host, and takes a place in its member.
-    func pick(_ request: PickContext) -> UpstreamCluster.Choice {
+    /// - Parameter held: the member that a place was taken in already; the pick has it then.
+    func pick(
+        _ request: PickContext, holding held: inout UpstreamCluster?
+    ) -> UpstreamCluster.Choice {
         let (member, result) = balancers.pick(request)
         switch result {
         case .none(let reason): return .none(reason.rawValue)
         case .host(var pick):
             let cluster = clusters[member]
-            pick.place = request.place
-            guard cluster.limits.admitAttempt(pick.place) else {
+            if held === cluster {
+                held = nil
+            } else if !cluster.limits.admitAttempt(request.place) {
                 cluster.balancer.release(pick, .abandoned, now: request.now)
-                return .none(ClusterStack.overflow)
+                return .full(cluster)
             }
+            pick.place = request.place
             busy[ObjectIdentifier(cluster), default: (cluster, 0)].requests += 1
             return .host(pick)
         }
@@ -84,7 +87,7 @@ final class ClusterStack {
             }
         }
         owner.release(pick, outcome)
-        owner.limits.releaseAttempt(pick.place)
+        if let place = pick.place { owner.limits.releaseAttempt(place) }
         let id = ObjectIdentifier(owner)
         busy[id]?.requests -= 1
         if busy[id]?.requests == 0 { busy[id] = nil }

@@ -10,13 +10,15 @@ import MeshConfig
 /// any request, and then leave the priorities that those went to.
 extension UpstreamCluster {
     /// - Parameter request: has been somewhere already.
-    func pickAgain(_ request: PickContext, _ policy: RetryPolicy?) -> Choice {
-        guard let policy, policy.choosesHosts else { return pick(request) }
+    func pickAgain(
+        _ request: PickContext, _ policy: RetryPolicy?, holding held: inout UpstreamCluster?
+    ) -> Choice {
+        guard let policy, policy.choosesHosts else { return pick(request, holding: &held) }
         let attempted = request.attempted
         var avoided = request
         let frequency = policy.previousPrioritiesUpdateFrequency
         if frequency > attempted.count {
-            if let choice = pickAsUsual(request, policy) { return choice }
+            if let choice = pickAsUsual(request, policy, holding: &held) { return choice }
         } else if frequency > 0 {
             let counted = attempted.prefix(attempted.count / frequency * frequency)
             let left = Set(counted.map(priority))
@@ -28,7 +30,7 @@ extension UpstreamCluster {
         }
         var attemptsLeft = policy.hostSelectionAttempts
         while true {
-            let choice = pick(avoided)
+            let choice = pick(avoided, holding: &held)
             guard case .host(let pick) = choice, policy.omits(pick.host), attemptsLeft > 1 else {
                 return choice
             }
@@ -42,11 +44,13 @@ extension UpstreamCluster {
     private func priority(_ host: Host) -> Int { stack?.priority(of: host) ?? host.priority }
 
     /// As for a first attempt, but not to where it was already; `nil` when that can't be.
-    private func pickAsUsual(_ request: PickContext, _ policy: RetryPolicy) -> Choice? {
+    private func pickAsUsual(
+        _ request: PickContext, _ policy: RetryPolicy, holding held: inout UpstreamCluster?
+    ) -> Choice? {
         var first = request
         first.attempted = []
         for _ in 0..<policy.hostSelectionAttempts {
-            guard case .host(let pick) = pick(first) else { return nil }
+            guard case .host(let pick) = pick(first, holding: &held) else { return nil }
             let isFresh = !request.attempted.contains { $0 === pick.host }
             if isFresh, !policy.omits(pick.host) { return .host(pick) }
             release(pick, .neutral)

@@ -63,6 +63,8 @@ final class UpstreamCluster {
 
     enum Choice {
         case host(Pick)
+        /// The member of an aggregate that was chosen has as many requests, or connections, as it may.
+        case full(UpstreamCluster)
         case none(String)
     }
 
@@ -334,16 +336,20 @@ final class UpstreamCluster {
 
     /// Chooses an endpoint; give it back with `release`.
     func pick(_ request: PickContext) -> Choice {
-        let choice = stack?.pick(request) ?? Choice(balancer.pick(request))
-        if case .none(let reason) = choice, reason != ClusterStack.overflow {
-            metrics.foundNoneHealthy()
-        }
+        var held: UpstreamCluster?
+        return pick(request, holding: &held)
+    }
+
+    /// As `pick`, for who may have a place in a member of an aggregate already.
+    func pick(_ request: PickContext, holding held: inout UpstreamCluster?) -> Choice {
+        let choice =
+            stack?.pick(request, holding: &held) ?? Choice(balancer.pick(request))
+        if case .none = choice { metrics.foundNoneHealthy() }
         return choice
     }
 
     /// What a request is answered that no endpoint is there for.
     func refusal(_ reason: String) -> ErrorReply {
-        if reason == ClusterStack.overflow { return .overflow("too many requests to a member") }
         guard reason == NoHost.spillLimited.rawValue else { return .noEndpoint(reason) }
         let seconds = (set.settings.spill.retryAfter.milliseconds + 999) / 1000
         return .spillLimited(retryAfter: max(1, seconds))

@@ -1368,23 +1368,15 @@ override_mode_config 2 - m279 -
 packages_mode_config 3 - m280 -
 @envoy.extensions.http.stateful_session.header.v3.HeaderBasedSessionState.OverrideModeConfig
 @envoy.extensions.http.stateful_session.header.v3.HeaderBasedSessionState.PackagesModeConfig
-@envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin
-enable_oob_load_report 1 - m12 -
-oob_reporting_period 2 - m23 -
-blackout_period 3 - m23 -
-weight_expiration_period 4 - m23 -
-weight_update_period 5 - m23 -
-error_utilization_penalty 6 - m7 -
-metric_names_for_computing_utilization 7 * s -
 @envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig
-zone_aware_lb_config 1 - m283 0
-locality_weighted_lb_config 2 - m285 0
+zone_aware_lb_config 1 - m282 0
+locality_weighted_lb_config 2 - m284 0
 @envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig.ZoneAwareLbConfig
 routing_enabled 1 - m25 -
 min_cluster_size 2 - m9 -
 fail_traffic_on_panic 3 - o -
 force_locality_direct_routing 4 - o -
-force_local_zone 5 - m284 -
+force_local_zone 5 - m283 -
 locality_basis 6 - e40 -
 @envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig.ZoneAwareLbConfig.ForceLocalZone
 min_size 1 - m11 -
@@ -1397,30 +1389,39 @@ min_weight_percent 3 - m25 -
 use_hostname_for_hashing 1 - o -
 hash_balance_factor 2 - m11 -
 hash_policy 3 * m208 -
+@envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin
+enable_oob_load_report 1 - m12 -
+oob_reporting_period 2 - m23 -
+blackout_period 3 - m23 -
+weight_expiration_period 4 - m23 -
+weight_update_period 5 - m23 -
+error_utilization_penalty 6 - m7 -
+metric_names_for_computing_utilization 7 * s -
+slow_start_config 8 - m285 -
 @envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest
 choice_count 1 - m11 -
 active_request_bias 2 - m37 -
-slow_start_config 3 - m286 -
-locality_lb_config 4 - m282 -
+slow_start_config 3 - m285 -
+locality_lb_config 4 - m281 -
 enable_full_scan 5 - m12 -
 selection_method 6 - e41 -
 @envoy.extensions.load_balancing_policies.maglev.v3.Maglev
 table_size 1 - m9 -
-consistent_hashing_lb_config 2 - m287 -
-locality_weighted_lb_config 3 - m285 -
+consistent_hashing_lb_config 2 - m286 -
+locality_weighted_lb_config 3 - m284 -
 @envoy.extensions.load_balancing_policies.random.v3.Random
-locality_lb_config 1 - m282 -
+locality_lb_config 1 - m281 -
 @envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash
 hash_function 1 - e42 -
 minimum_ring_size 2 - m9 -
 maximum_ring_size 3 - m9 -
 use_hostname_for_hashing 4 - o -
 hash_balance_factor 5 - m11 -
-consistent_hashing_lb_config 6 - m287 -
-locality_weighted_lb_config 7 - m285 -
+consistent_hashing_lb_config 6 - m286 -
+locality_weighted_lb_config 7 - m284 -
 @envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin
-slow_start_config 1 - m286 -
-locality_lb_config 2 - m282 -
+slow_start_config 1 - m285 -
+locality_lb_config 2 - m281 -
 @envoy.extensions.load_balancing_policies.subset.v3.Subset
 fallback_policy 1 - e44 -
 default_subset 2 - m28 -

@@ -83,6 +83,15 @@ nonisolated struct Envoy_Extensions_LoadBalancingPolicies_ClientSideWeightedRoun
 
   var metricNamesForComputingUtilization: [String] = []
 
+  var slowStartConfig: Envoy_Extensions_LoadBalancingPolicies_Common_V3_SlowStartConfig {
+    get {_slowStartConfig ?? Envoy_Extensions_LoadBalancingPolicies_Common_V3_SlowStartConfig()}
+    set {_slowStartConfig = newValue}
+  }
+  /// Returns true if `slowStartConfig` has been explicitly set.
+  var hasSlowStartConfig: Bool {self._slowStartConfig != nil}
+  /// Clears the value of `slowStartConfig`. Subsequent reads from it will return its default value.
+  mutating func clearSlowStartConfig() {self._slowStartConfig = nil}
+
   var unknownFields = SwiftProtobuf.UnknownStorage()
 
   init() {}
@@ -93,6 +102,7 @@ nonisolated struct Envoy_Extensions_LoadBalancingPolicies_ClientSideWeightedRoun
   fileprivate var _weightExpirationPeriod: SwiftProtobuf.Google_Protobuf_Duration? = nil
   fileprivate var _weightUpdatePeriod: SwiftProtobuf.Google_Protobuf_Duration? = nil
   fileprivate var _errorUtilizationPenalty: SwiftProtobuf.Google_Protobuf_FloatValue? = nil
+  fileprivate var _slowStartConfig: Envoy_Extensions_LoadBalancingPolicies_Common_V3_SlowStartConfig? = nil
 }
 
 // MARK: - Code below here is support for the SwiftProtobuf runtime.
@@ -101,7 +111,7 @@ fileprivate nonisolated let _protobuf_package = "envoy.extensions.load_balancing
 
 nonisolated extension Envoy_Extensions_LoadBalancingPolicies_ClientSideWeightedRoundRobin_V3_ClientSideWeightedRoundRobin: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   static let protoMessageName: String = _protobuf_package + ".ClientSideWeightedRoundRobin"
-  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}enable_oob_load_report\0\u{3}oob_reporting_period\0\u{3}blackout_period\0\u{3}weight_expiration_period\0\u{3}weight_update_period\0\u{3}error_utilization_penalty\0\u{3}metric_names_for_computing_utilization\0")
+  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}enable_oob_load_report\0\u{3}oob_reporting_period\0\u{3}blackout_period\0\u{3}weight_expiration_period\0\u{3}weight_update_period\0\u{3}error_utilization_penalty\0\u{3}metric_names_for_computing_utilization\0\u{3}slow_start_config\0")
 
   mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -116,6 +126,7 @@ nonisolated extension Envoy_Extensions_LoadBalancingPolicies_ClientSideWeightedR
       case 5: try { try decoder.decodeSingularMessageField(value: &self._weightUpdatePeriod) }()
       case 6: try { try decoder.decodeSingularMessageField(value: &self._errorUtilizationPenalty) }()
       case 7: try { try decoder.decodeRepeatedStringField(value: &self.metricNamesForComputingUtilization) }()
+      case 8: try { try decoder.decodeSingularMessageField(value: &self._slowStartConfig) }()
       default: break
       }
     }
@@ -147,6 +158,9 @@ nonisolated extension Envoy_Extensions_LoadBalancingPolicies_ClientSideWeightedR
     if !self.metricNamesForComputingUtilization.isEmpty {
       try visitor.visitRepeatedStringField(value: self.metricNamesForComputingUtilization, fieldNumber: 7)
     }
+    try { if let v = self._slowStartConfig {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 8)
+    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -158,6 +172,7 @@ nonisolated extension Envoy_Extensions_LoadBalancingPolicies_ClientSideWeightedR
     if lhs._weightUpdatePeriod != rhs._weightUpdatePeriod {return false}
     if lhs._errorUtilizationPenalty != rhs._errorUtilizationPenalty {return false}
     if lhs.metricNamesForComputingUtilization != rhs.metricNamesForComputingUtilization {return false}
+    if lhs._slowStartConfig != rhs._slowStartConfig {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
