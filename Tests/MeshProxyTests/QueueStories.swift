@@ -198,6 +198,21 @@ import Testing
         }
     }
 
+    @Test("A cluster that goes and comes back while requests wait loses none of them")
+    func clusterReturns() {
+        let (mesh, _, proxies, clients) = mesh(takes: .milliseconds(100)) { $0.maxRequests = 1 }
+        let calls = (0..<3).map { _ in clients[0].get() }
+        mesh.run(for: .milliseconds(50))
+        let cluster = proxies[0].snapshot.clusters[0]
+        proxies[0].push { $0.clusters = [] }
+        proxies[0].push { $0.clusters = [cluster] }
+        let later = clients[0].get()
+        #expect(mesh.run())
+        #expect((calls + [later]).allSatisfy { $0.isAnswered() })
+        #expect(later.took >= .milliseconds(190) && later.took < .milliseconds(210))
+        #expect(mesh.finish() == [])
+    }
+
     @Test("A cluster's metadata says how long its requests wait, and zero is not at all")
     func metadata() {
         for (own, status) in [(Duration.zero, 503), (.seconds(2), 200)] {
