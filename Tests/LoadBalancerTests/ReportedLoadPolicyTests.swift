@@ -99,8 +99,10 @@ private struct Bench {
         report.others["named_metrics.low"] = 0.125
         #expect(weight(["named_metrics.low"]) == 8)
         #expect(weight(["named_metrics.low", "cpu_utilization"]) == 4)
-        report.application = 1
-        #expect(weight(["named_metrics.queue"]) == 1)
+        for application in [1, 0.125] {
+            report.application = application
+            #expect(weight(["named_metrics.queue"]) == 1 / application)
+        }
     }
 
     @Test("Reports count when they have come for the blackout period, and until they are too old")
