@@ -201,6 +201,9 @@ import Testing
         #expect(watch.requestBegan(now: at(30_000)) == false && watch.nextDeadline == nil)
         _ = watch.received(now: at(30_100))
         watch.becameIdle(answered: true)
+        // Not from its beginning, from the last byte.
+        #expect(watch.requestBegan(now: at(60_100)) == false)
+        watch.becameIdle(answered: true)
         #expect(watch.requestBegan(now: at(60_101)) == true)
         // One is under way.
         #expect(watch.requestBegan(now: at(60_200)) == false)

@@ -307,6 +307,21 @@ private struct Bench {
         }
     }
 
+    @Test("A member of which all are degraded is not out, and comes back without a ramp")
+    func degradedIsNotOut() {
+        var bench = Bench([[2], [2]])
+        var changes: [FailbackRamp.Change] = []
+        bench.stack.failbackChanged = { changes.append($0) }
+        var loads: [[Int]] = []
+        for health in [Endpoint.Status.healthy, .degraded, .healthy] {
+            bench.setHealth(0, [health, health])
+            _ = bench.pick()
+            loads.append(bench.stack.load.healthyLoad)
+            bench.now = bench.now + .seconds(20)
+        }
+        #expect(loads == [[100, 0], [0, 100], [100, 0]] && changes == [])
+    }
+
     @Test("Other members in other places: of their past nothing is known")
     func reordered() {
         let bench = Bench([[2], [2]])

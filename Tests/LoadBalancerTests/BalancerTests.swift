@@ -208,6 +208,22 @@ private struct Bench {
         #expect(bench.counts(10) == [address(1): 5, address(2): 5])
     }
 
+    @Test("Of several suspects each is tried when its own hold is over")
+    func holds() {
+        var bench = Bench([endpoint(1), endpoint(2), endpoint(3)])
+        for number in [1, 2] {
+            bench.refuse(number)
+            bench.now = bench.now + .milliseconds(400)
+        }
+        #expect(bench.counts(10) == [address(3): 10])
+        for (number, milliseconds) in [(1, 1000), (2, 1400)] {
+            bench.now = .zero + .milliseconds(milliseconds)
+            let trial = bench.pick()
+            #expect(trial?.reason == .trial && trial?.host.address == address(number))
+            #expect(bench.pick()?.host.address == address(3))
+        }
+    }
+
     @Test("A failed trial doubles the hold, up to thirty seconds")
     func holdDoubles() {
         var bench = Bench([endpoint(1), endpoint(2)])

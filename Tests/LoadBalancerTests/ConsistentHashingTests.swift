@@ -114,6 +114,30 @@ private func endpoint(
         #expect(abs(counts[address(3), default: 0] - 2667) < 200, "\(counts)")
     }
 
+    @Test("A locality's share is of all the weights that count, in panic of those that can be used")
+    func localityShares() {
+        // Of three places that are wanted a half comes to two for each host, a third to one.
+        var ring = LoadBalancing.RingHash()
+        ring.minimumSize = 3
+        let policy = LoadBalancing.Policy.ringHash(ring)
+        func zones(
+            _ status: Endpoint.Status, _ more: ResolvedEndpoint...
+        ) -> [SocketAddress?] {
+            let hosts = [1, 2].map {
+                endpoint($0, zone: "\($0)", localityWeight: 1, status: status)
+            }
+            return owners(balancer(hosts + more, policy) { $0.localityMode = .weighted }, 500)
+        }
+        let halves = owners(balancer([endpoint(1), endpoint(2)], policy), 500)
+        #expect(zones(.healthy) == halves && Set(halves).count == 2)
+        #expect(
+            zones(.unhealthy, endpoint(3, zone: "3", localityWeight: 1, status: .draining))
+                == halves)
+        #expect(
+            zones(.healthy, endpoint(3, zone: "3", localityWeight: 1, status: .unhealthy))
+                != halves)
+    }
+
     @Test("The key decides the priority too")
     func priority() {
         let hosts = [

@@ -127,6 +127,42 @@ private func host(_ number: Int, region: String, priority: Int = 0) -> ResolvedE
         #expect(!balancer.isFailingBack)
     }
 
+    @Test("A failed request takes a step of the ramp back, and answered ones speak against that")
+    func stepsBack() {
+        let balancer = balancer([
+            host(1, region: "east"), host(2, region: "east"), host(3, region: "west", priority: 1),
+        ])
+        let east = balancer.hosts.prefix(2)
+        _ = shares(balancer, start)
+        for host in east { balancer.suspect(host, TransportFailure(.connectRefused), now: start) }
+        _ = shares(balancer, start)
+        for host in east { balancer.succeeded(host) }
+        let back = start + .seconds(20)
+        _ = balancer.pick(PickContext(now: back))
+        let now = back + .seconds(10 + 9)
+        /// Ends so many requests to the east.
+        func end(_ count: Int, _ outcome: Balancer.Outcome) {
+            var left = count
+            while left > 0 {
+                guard case .host(let pick) = balancer.pick(PickContext(now: now)) else { return }
+                let isEast = pick.host.priority == 0
+                balancer.release(pick, isEast ? outcome : .abandoned, now: now)
+                if isEast { left -= 1 }
+            }
+        }
+        func load() -> [Int] {
+            _ = balancer.pick(PickContext(now: now))
+            return balancer.load.healthyLoad
+        }
+        #expect(load() == [40, 60])
+        end(19, .answered)
+        end(1, .failed(TransportFailure(.reset)))
+        // 5 %, which may be.
+        #expect(load() == [40, 60])
+        end(1, .failed(TransportFailure(.reset)))
+        #expect(load() == [30, 70])
+    }
+
     @Test("A survivor gets its limit and the rest is shed; without an outage nothing is")
     func spill() {
         var settings = Settings()

@@ -135,6 +135,15 @@ private struct Return {
         #expect(back.advance(usable: true) == [.back(percent: 20)])
     }
 
+    @Test("One failure in three is over 33 percent, and not over 34", arguments: [33, 34])
+    func edge(percent: Int) {
+        var back = Return(FailbackSettings(maxErrorPercent: percent))
+        back.outage(.seconds(120))
+        back.run(.seconds(10 + 9))
+        back.requests(3, failing: 1)
+        #expect(back.ramp.percents[0] == (percent == 33 ? 30 : 40))
+    }
+
     @Test("Failures at the first step begin the hold again")
     func backToHold() {
         var back = Return()

@@ -124,6 +124,8 @@ private struct Bench {
         report.errorsPerSecond = 0
         #expect(weight(["named_metrics.*"]) == 1.25 && weight(["request_cost.*"]) == 1)
         #expect(weight(["rps_fractional"]) == 1 && weight(["eps", "utilization.*"]) == 1 / 0.9)
+        report.application = 0.125
+        #expect(weight([]) == 8)
     }
 
     @Test("Reports count when they have come for the blackout period, and until they are too old")

@@ -35,6 +35,14 @@ import Testing
     func window() {
         #expect(
             asks([(1, east, 0), (2, east, 10_000), (1, east, 19_999)]) == [false, false, true])
+        // Whether or not somebody has tidied up.
+        var watch = SilenceWatch()
+        let answers = [0, 10_000, 19_999].enumerated().map { index, milliseconds in
+            watch.fellSilent(
+                .loopback(port: 1 + UInt16(index % 2)), in: east,
+                now: Instant.zero + .milliseconds(milliseconds))
+        }
+        #expect(answers == [false, false, true])
     }
 
     @Test("Refusals and resets are no silence")

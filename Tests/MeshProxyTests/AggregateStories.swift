@@ -13,22 +13,25 @@ import Testing
         let mesh: SimulatedMesh
         let east: [ScriptedServer]
         let west: ScriptedServer
+        let group = WorkerGroup()
         let proxy: SimulatedProxy
         let client: ScriptedClient
 
         /// - Parameters:
         ///   - members: of the aggregate that the route leads to.
         ///   - more: other clusters.
+        ///   - region: where west is.
         init(
             _ seed: UInt64, members: [String] = ["east", "west"], more: [Cluster] = [],
-            retry: RetryPolicy? = .on(.connectFailure), settings: Settings = Settings(),
-            east change: (inout Cluster) -> Void = { _ in },
+            region: String = "west", retry: RetryPolicy? = .on(.connectFailure),
+            settings: Settings = Settings(), east change: (inout Cluster) -> Void = { _ in },
             west changeWest: (inout Cluster) -> Void = { _ in },
+            route: (inout ForwardAction) -> Void = { _ in },
             manager: (inout HTTPConnectionManager) -> Void = { _ in }
         ) {
             mesh = SimulatedMesh(seed: seed)
             east = [0, 1].map { [mesh] in mesh.upstream("e\($0)") { Scene.answer($0) } }
-            west = mesh.upstream("w", .http2, region: "west") {
+            west = mesh.upstream("w", .http2, region: region) {
                 $0.path == "/bad" ? .reply().after(Scene.slow) : .reply()
             }
             let top = Cluster(name: "all", discovery: .aggregate(members))
@@ -38,16 +41,20 @@ import Testing
                 routes: [
                     .forward(to: "all", prefix: "/high") { $0.highPriority = true },
                     .forward(to: "east", prefix: "/east"),
-                    .forward(to: "all", retry: retry),
-                ], settings: settings,
-                manager: manager)
+                    .forward(to: "all", retry: retry, route),
+                ], settings: settings, group: group, manager: manager)
             client = mesh.client(.http2, proxy)
         }
 
         static let slow = Duration.milliseconds(100)
 
         private static func answer(_ request: ReceivedRequest) -> Answer {
-            request.path == "/stall" ? .stall : request.path == "/bad" ? .reply(503) : .reply()
+            switch request.path {
+            case "/stall": .stall
+            case "/bad": .reply(503)
+            case "/close": .closeConnection
+            default: .reply()
+            }
         }
 
         func ask(_ count: Int = 1, _ path: String = "/") -> [Call] {
@@ -57,6 +64,28 @@ import Testing
         }
 
         func served(_ count: Int = 10) -> Set<String> { Set(ask(count).map(\.servedBy)) }
+
+        /// East has been away for 20 s; then there is a request for this path each 10 ms.
+        /// - Returns: what came of the aggregate's priority 0, of which a member knows nothing.
+        func comeBack(_ path: String, for duration: Duration) -> [FailbackRamp.Event] {
+            for (verdict, wait) in [(Verdict.failedProbe, 20), (.healthy, 0)] {
+                _ = ask()
+                proxy.worker.received(
+                    .health(
+                        east.map { .endpoint(cluster: "east", $0.address, verdict) }))
+                _ = ask()
+                mesh.run(for: .seconds(wait))
+            }
+            for _ in 0..<duration.milliseconds / 10 {
+                client.get(path)
+                mesh.run(for: .milliseconds(10))
+            }
+            mesh.run()
+            return proxy.reports.failbackNews.filter {
+                $0.cluster == "all" && $0.change.priority == 0
+            }
+            .map(\.change.event)
+        }
     }
 
     @Test(
@@ -74,6 +103,34 @@ import Testing
         #expect(scene.served(40).isSuperset(of: ["e0", "e1"]))
         #expect(scene.proxy.reports.failbacks.contains { $0.priority == 0 })
         #expect(scene.mesh.finish() == [])
+    }
+
+    @Test("A member comes back by tenths; its failures and its bad answers begin the hold again")
+    func comesBack() {
+        let hold = FailbackRamp.Event.holding(.seconds(10))
+        let steps = (1...10).map { FailbackRamp.Event.forward(percent: 10 * $0) }
+        let good = Scene(14)
+        #expect(good.comeBack("/", for: .seconds(45)) == [.out, hold] + steps + [.finished])
+        #expect(good.served() == ["e0", "e1"] && good.mesh.finish() == [])
+        for path in ["/bad", "/close"] {
+            let scene = Scene(15)
+            let events = scene.comeBack(path, for: .seconds(15))
+            #expect(events == [.out, hold, .forward(percent: 10), hold], "\(path)")
+            #expect(scene.mesh.finish() == [])
+        }
+    }
+
+    @Test("Members that go by keys have them from the aggregate's route")
+    func keys() {
+        let scene = Scene(
+            13, east: { $0.loadBalancing.policy = .ringHash(.init()) },
+            route: { $0.hashPolicy = [HashPolicy(source: .header("x-user"), terminal: false)] })
+        let calls = (0..<60).map { scene.client.get("/", [("x-user", "u\($0 % 12)")]) }
+        #expect(scene.mesh.run())
+        for user in 0..<12 {
+            #expect(Set((0..<5).map { calls[user + 12 * $0].servedBy }).count == 1)
+        }
+        #expect(Set(calls.map(\.servedBy)) == ["e0", "e1"] && scene.mesh.finish() == [])
     }
 
     @Test("A retry of an answer goes to another member")
@@ -94,6 +151,12 @@ import Testing
         #expect(call.servedBy == "w")
         #expect(scene.east.map { $0.requests.count } == [1, 1])
         #expect(scene.mesh.finish() == [])
+        // Nothing else speaks for the other member: it is no farther away.
+        policy.previousPrioritiesUpdateFrequency = 1
+        let near = Scene(3, region: "east", retry: policy)
+        #expect(near.ask(1, "/bad")[0].servedBy == "w")
+        #expect(near.east.reduce(0) { $0 + $1.requests.count } == 1)
+        #expect(near.mesh.finish() == [])
     }
 
     @Test("Requests under way count in the member that has them, and no longer when they end")
@@ -249,11 +312,14 @@ import Testing
         let calls = (0..<6).map { _ in scene.client.get() }
         scene.mesh.run(for: .milliseconds(100))
         #expect(calls.allSatisfy { $0.servedBy == "w" })
+        #expect(scene.group.breakers.count == 3)
         scene.proxy.push { snapshot in
             snapshot.clusters.removeAll { $0.name == "later" || $0.name == "east" }
         }
         running.cancel()
         let lost = scene.ask()[0]
+        // With its last request a member that is gone is let go.
+        #expect(scene.group.breakers.count == 1)
         #expect(lost.isAnswered(503) && lost.text == "no healthy upstream")
         // An aggregate becomes a cluster of its own.
         scene.proxy.push { snapshot in
@@ -317,6 +383,31 @@ import Testing
         let later = mesh.rawClient(proxy)
         mesh.run(for: .milliseconds(100))
         #expect(later.isConnected && !later.isOver)
+        #expect(mesh.finish() == [])
+    }
+
+    @Test("A member that is gone and comes back still counts what is relayed to it since before")
+    func relayOutlivesMember() {
+        let mesh = SimulatedMesh(seed: 16)
+        let echo = mesh.rawServer("echo")
+        let top = Cluster(name: "all", discovery: .aggregate(["part"]))
+        let part = Cluster.of("part", addresses: [(echo.address, region: "", priority: 0)]) {
+            $0.circuitBreakers.maxConnections = 1
+        }
+        let proxy = mesh.tcpProxy(clusters: [top, part]) { $0.clusters = [.init(name: "all")] }
+        func isRelayed() -> RawEnd? {
+            let client = mesh.rawClient(proxy)
+            mesh.run(for: .milliseconds(100))
+            return client.isConnected && !client.isOver ? client : nil
+        }
+        let old = isRelayed()
+        #expect(old != nil)
+        proxy.push { $0.clusters.removeAll { $0.name == "part" } }
+        proxy.push { $0.clusters.append(part) }
+        #expect(isRelayed() == nil)
+        old?.abort()
+        mesh.run(for: .milliseconds(100))
+        #expect(isRelayed() != nil)
         #expect(mesh.finish() == [])
     }
 

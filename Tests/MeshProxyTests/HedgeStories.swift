@@ -19,18 +19,21 @@ import Testing
         return policy
     }
 
+    private func route(times: Int = 1, timeout: Duration = .seconds(15)) -> Route {
+        .forward(to: "svc", timeout: timeout, retry: policy(times)) {
+            $0.hedgePolicy = HedgePolicy(onPerTryTimeout: true)
+        }
+    }
+
     /// A proxy for servers; the first is local and has the first try.
     private func proxy(
         _ mesh: SimulatedMesh, _ servers: [ScriptedServer], times: Int = 1,
-        timeout: Duration = .seconds(15), _ change: (inout Cluster) -> Void = { _ in }
+        timeout: Duration = .seconds(15), settings: Settings = Settings(),
+        _ change: (inout Cluster) -> Void = { _ in }
     ) -> SimulatedProxy {
         mesh.proxy(
             clusters: [.of("svc", servers, change)],
-            routes: [
-                .forward(to: "svc", timeout: timeout, retry: policy(times)) {
-                    $0.hedgePolicy = HedgePolicy(onPerTryTimeout: true)
-                }
-            ])
+            routes: [route(times: times, timeout: timeout)], settings: settings)
     }
 
     private func count(_ metric: ClusterMetric, _ proxy: SimulatedProxy) -> UInt64? {
@@ -105,6 +108,137 @@ import Testing
             #expect(call.isAnswered(status), "\(first) \(second) \(call.status)")
             #expect(mesh.finish() == [])
         }
+    }
+
+    @Test(
+        "While two tries go on that are the last, the first bad answer of them is dropped as well")
+    func lastTwo() {
+        let mesh = SimulatedMesh(seed: 8)
+        let a = mesh.upstream("a", .http2) { _ in .reply(503).after(.milliseconds(300)) }
+        let b = mesh.remote("b", .http2) { _ in .reply(200).after(.milliseconds(300)) }
+        let c = mesh.upstream("c", .http2, region: "north", priority: 2) { _ in
+            .reply(503).after(.milliseconds(10))
+        }
+        let call = mesh.client(.http2, proxy(mesh, [a, b, c], times: 2)).get()
+        #expect(mesh.run())
+        #expect(call.isAnswered() && call.servedBy == "b")
+        #expect(call.took >= .milliseconds(400) && call.took < .milliseconds(405))
+        #expect([a, b, c].allSatisfy { $0.requests.count == 1 })
+        #expect(mesh.finish() == [])
+    }
+
+    @Test("Only an answer that the policy names is bad; what is left of a bad one's body is reset")
+    func badOrNot() {
+        for status in [500, 503] {
+            let mesh = SimulatedMesh(seed: 9)
+            var slow = Answer.bytes(2_000_000).after(.milliseconds(150))
+            slow.status = status
+            let a = mesh.upstream("a", .http2) { _ in slow }
+            let b = mesh.remote("b", .http2) { _ in .reply(200).after(.milliseconds(500)) }
+            let proxy = proxy(mesh, [a, b])
+            let call = mesh.client(.http2, proxy).get()
+            #expect(mesh.run())
+            #expect(call.isAnswered(status == 500 ? 500 : 200))
+            mesh.run(for: .milliseconds(10))
+            #expect(a.requests[0].wasReset == (status == 503))
+            #expect(b.requests[0].wasReset == (status == 500))
+            #expect(count(.upstreamRq5xx, proxy) == 1)
+            #expect(count(.upstreamRq2xx, proxy) == (status == 503 ? 1 : 0))
+            #expect(mesh.finish() == [])
+        }
+    }
+
+    @Test("That a try is reset is counted, and is evidence against its endpoint")
+    func resetCounts() {
+        let mesh = SimulatedMesh(seed: 10)
+        let a = mesh.upstream("a", .http2) { _ in
+            .resetStream(.internalError).after(.milliseconds(200))
+        }
+        let b = mesh.remote("b", .http2) { _ in .reply(200).after(.milliseconds(200)) }
+        let proxy = proxy(mesh, [a, b])
+        let call = mesh.client(.http2, proxy).get()
+        #expect(mesh.run())
+        #expect(call.isAnswered() && call.servedBy == "b")
+        #expect(count(.upstreamRqRxReset, proxy) == 1 && proxy.reports.failures == [.reset])
+        #expect(mesh.finish() == [])
+    }
+
+    @Test("That a try is reset for another's answer says nothing of its endpoint")
+    func noWord() {
+        let mesh = SimulatedMesh(seed: 11)
+        let a = mesh.upstream("a", .http2) { _ in .reply(200).after(.milliseconds(150)) }
+        let b = mesh.remote("b", .http2) {
+            $0.number == 0 ? .resetStream(.internalError) : .stall
+        }
+        let proxy = proxy(mesh, [a, b])
+        let client = mesh.client(.http2, proxy)
+        for _ in 0..<2 {
+            let call = client.get()
+            #expect(mesh.run())
+            #expect(call.isAnswered() && call.servedBy == "a")
+        }
+        mesh.run(for: .milliseconds(10))
+        #expect(b.requests.count > 1 && b.requests.last?.wasReset == true)
+        // The reset, and since then no answer.
+        let words = proxy.reports.evidence.filter {
+            switch $0 {
+            case .failed(_, b.address, _), .recovered(_, b.address, _): true
+            default: false
+            }
+        }
+        #expect(words.count == 1 && proxy.reports.failures == [.reset])
+        #expect(mesh.finish() == [])
+    }
+
+    @Test("For outlier detection a try that goes on has timed out")
+    func outliers() {
+        let mesh = SimulatedMesh(seed: 12)
+        let a = mesh.upstream("a", .http2) { _ in .reply(200).after(.milliseconds(150)) }
+        let b = mesh.remote("b", .http2) { _ in .reply(200).after(.milliseconds(100)) }
+        var detection = OutlierDetection()
+        detection.consecutive5xx = 2
+        detection.maxEjectionPercent = 100
+        let proxy = mesh.controlledProxy(
+            clusters: [.of("svc", a, b) { $0.outlierDetection = detection }], routes: [route()])
+        let client = mesh.client(.http2, proxy)
+        var servedBy: [String] = []
+        for _ in 0..<3 {
+            let call = client.get()
+            #expect(mesh.run())
+            servedBy.append(call.servedBy)
+            mesh.run(for: .milliseconds(10))
+        }
+        #expect(servedBy == ["a", "a", "b"] && a.requests.count == 2)
+        #expect(proxy.stat("cluster.svc.outlier_detection.ejections_active") == 1)
+        #expect(mesh.finish() == [])
+    }
+
+    @Test("A try that goes on and answers ends the other's waiting for a place")
+    func stopsWaiting() {
+        let mesh = SimulatedMesh(seed: 13)
+        var settings = Settings()
+        settings.queueTimeout = .milliseconds(250)
+        let a = mesh.upstream("a", .http2) {
+            $0.path == "/held"
+                ? .stall
+                : Answer.bytes(20_000).slowly(2_000, every: .milliseconds(50))
+                    .after(.milliseconds(150))
+        }
+        let b = mesh.remote("b", .http2)
+        let proxy = proxy(mesh, [a, b], timeout: .milliseconds(900), settings: settings) {
+            $0.circuitBreakers.maxPendingRequests = 1
+        }
+        mesh.fault(b, .blackHole)
+        let client = mesh.client(.http2, proxy)
+        // Its second try has the one place among those who wait for a connection.
+        let held = client.get("/held")
+        mesh.run(for: .milliseconds(20))
+        let call = client.get()
+        #expect(mesh.run())
+        #expect(call.isAnswered() && call.servedBy == "a" && call.body.isWhole(20_000))
+        #expect(call.took > .milliseconds(500) && held.isAnswered(504))
+        #expect(count(.upstreamRqPendingOverflow, proxy) == 0)
+        #expect(mesh.finish() == [])
     }
 
     @Test("Without a retry or a budget left the try goes on until the request's own deadline")

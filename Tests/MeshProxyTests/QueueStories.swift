@@ -223,6 +223,25 @@ import Testing
     }
 
     @Test(
+        "A cluster that goes and comes back while requests wait loses none of them",
+        arguments: [false, true])
+    func clusterReturns(within aggregate: Bool) {
+        let (mesh, _, proxies, clients) = mesh(
+            within: aggregate, takes: .milliseconds(100)
+        ) { $0.maxRequests = 1 }
+        let calls = (0..<3).map { _ in clients[0].get() }
+        mesh.run(for: .milliseconds(50))
+        let clusters = proxies[0].snapshot.clusters
+        proxies[0].push { $0.clusters = [] }
+        proxies[0].push { $0.clusters = clusters }
+        let later = clients[0].get()
+        #expect(mesh.run())
+        #expect((calls + [later]).allSatisfy { $0.isAnswered() })
+        #expect(later.took >= .milliseconds(190) && later.took < .milliseconds(210))
+        #expect(mesh.finish() == [])
+    }
+
+    @Test(
         "A cluster's metadata says how long its requests wait, and zero is not at all",
         arguments: [false, true])
     func metadata(within aggregate: Bool) {

@@ -80,6 +80,58 @@ import Testing
         #expect(scene.mesh.finish() == [])
     }
 
+    @Test("Both addresses refuse: the request fails at once, and no later one waits for them")
+    func bothRefuse() {
+        let scene = TwoAddresses(seed: 7)
+        for server in [scene.first, scene.second] { scene.mesh.fault(server, .refuse) }
+        for _ in 0..<2 {
+            let call = scene.client.post("/", bytes: 10)
+            #expect(scene.mesh.run())
+            #expect(call.status == 503 && call.took < .milliseconds(10))
+        }
+        #expect(scene.mesh.finish() == [])
+    }
+
+    @Test("Who comes while two addresses are tried waits for the same two connects")
+    func joins() {
+        let scene = TwoAddresses(seed: 8)
+        scene.mesh.network.between([scene.proxy.host], [scene.first.host, scene.second.host]) {
+            $0.conditions.latency = .milliseconds(150)
+        }
+        let call = scene.client.get()
+        scene.mesh.run(for: .milliseconds(260))
+        let next = scene.client.get()
+        #expect(scene.mesh.run())
+        #expect(call.servedBy == "first" && next.servedBy == "first")
+        #expect(scene.proxy.stat("cluster.svc.upstream_cx_total") == 2)
+        #expect(scene.mesh.finish() == [])
+    }
+
+    @Test(
+        "While one connect is still slow who comes later goes elsewhere at once, though another failed"
+    )
+    func stillSlow() {
+        let mesh = SimulatedMesh(seed: 9)
+        let near = ["first", "second"].map { mesh.upstream($0, .http2) }
+        let far = mesh.remote("far", .http2)
+        var cluster = Cluster.of("svc", near[0], far) { $0.connectTimeout = .seconds(10) }
+        cluster.endpoints.localities[0].endpoints[0].additionalAddresses = [near[1].address]
+        let proxy = mesh.controlledProxy(clusters: [cluster])
+        let client = mesh.client(.http2, proxy)
+        mesh.fault(near[0], .blackHole)
+        // It is slow to refuse.
+        mesh.fault(near[1], .refuse)
+        mesh.network.between([proxy.host], [near[1].host]) {
+            $0.conditions.latency = .milliseconds(150)
+        }
+        let first = client.post("/", bytes: 10)
+        mesh.run(for: .milliseconds(600))
+        #expect(first.servedBy == "far" && first.took >= .milliseconds(500))
+        let next = client.post("/", bytes: 10)
+        mesh.run(for: .milliseconds(100))
+        #expect(next.servedBy == "far" && next.took < .milliseconds(5))
+    }
+
     @Test("A gateway is a black hole at connect: after 250 ms its requests go over the other one")
     func otherGateway() {
         let mesh = SimulatedMesh(seed: 4)

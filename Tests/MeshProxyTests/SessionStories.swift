@@ -102,6 +102,46 @@ import Testing
         #expect(scene.mesh.finish() == [])
     }
 
+    @Test(
+        "An attempt asks for the endpoint that was named; a retry only where there may be no other")
+    func override() {
+        let address = SocketAddress.loopback(port: 80)
+        func wish(
+            _ named: StatefulSession.Named, strict: Bool, isRetry: Bool = false
+        ) -> HostOverride? {
+            RequestSession(
+                session: StatefulSession(carrier: .header("x-session"), isStrict: strict),
+                named: named
+            ).override(isRetry: isRetry)
+        }
+        for strict in [false, true] {
+            let first = wish(.endpoint(address), strict: strict)
+            #expect(first?.address == address && first?.isStrict == strict)
+            #expect(wish(.nothing, strict: strict) == nil)
+            // No endpoint can have it, which is for the balancer to say.
+            let unknown = wish(.unknown, strict: strict)
+            #expect(unknown != nil && unknown?.address == nil && unknown?.isStrict == strict)
+            let retry = wish(.endpoint(address), strict: strict, isRetry: true)
+            #expect((retry != nil) == strict && retry?.address == (strict ? address : nil))
+            #expect((wish(.unknown, strict: strict, isRetry: true) != nil) == strict)
+        }
+    }
+
+    @Test("A retry of an answer leaves the session's endpoint, too; one that nobody has is nowhere")
+    func answers() throws {
+        let scene = Scene(7, routes: [.forward(to: "svc", retry: .on(.serverError))])
+        let first = scene.ask()
+        try #require(scene.server(first.servedBy)).answer = { _ in .reply(503) }
+        let second = scene.ask()
+        #expect(second.isAnswered() && second.servedBy != first.servedBy && gave(second))
+        for strict in [false, true] {
+            let other = Scene(8, strict: strict)
+            other.cookie = "sid=nobody"
+            #expect(other.ask().isAnswered(strict ? 503 : 200) && other.mesh.finish() == [])
+        }
+        #expect(scene.mesh.finish() == [])
+    }
+
     @Test("A strict session goes to its endpoint or nowhere, retries as well")
     func strict() throws {
         let scene = Scene(4, strict: true)

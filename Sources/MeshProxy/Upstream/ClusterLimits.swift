@@ -46,6 +46,7 @@ final class ClusterLimits {
     /// By priority and resource; empty until somebody waits.
     private var lines: [WaitingLine<any PlaceWaiter>] = []
     private var timer: LoopTimer?
+    private var isDrained = false
 
     init(_ config: Cluster, set: ClusterSet, metrics: ClusterMetrics) {
         name = config.name
@@ -64,6 +65,28 @@ final class ClusterLimits {
         normal = config.circuitBreakers
         high = config.highPriorityBreakers
         queueTimeout = ClusterLimits.patience(config, set)
+        // Higher limits are free places for those who wait.
+        if lines.isEmpty { return }
+        for priority in RequestPriority.allCases {
+            for resource in BreakerCells.Resource.allCases { passOn(resource, priority) }
+        }
+    }
+
+    /// The cluster is gone from the configuration. Another may come by its name and have a line of its own, so
+    /// nobody waits here any longer: who does goes on, beyond the limits.
+    func drain() {
+        isDrained = true
+        timer?.stop()
+        if lines.isEmpty { return }
+        for priority in RequestPriority.allCases {
+            for resource in BreakerCells.Resource.allCases {
+                let index = ClusterLimits.index(resource, priority)
+                while let waiter = lines[index].next() {
+                    cells.force(resource, priority)
+                    serve(waiter, resource, priority)
+                }
+            }
+        }
     }
 
     /// An aggregate bounds no requests; its members do.
@@ -274,7 +297,7 @@ final class ClusterLimits {
         _ waiter: any PlaceWaiter, for resource: BreakerCells.Resource,
         _ priority: RequestPriority, among limit: Int, patience: Duration
     ) -> Bool {
-        guard let worker = set.worker,
+        guard !isDrained, let worker = set.worker,
             let ticket = cells.startWaiting(resource, priority, limit: limit)
         else { return false }
         if lines.isEmpty {
@@ -312,8 +335,9 @@ final class ClusterLimits {
         let index = ClusterLimits.index(resource, priority)
         while let first = cells.workerOfFirst(resource, priority) {
             let limit = limit(resource, priority)
-            guard first == set.worker else {
-                if cells.count(resource, priority) < limit {
+            // Of a cluster that is gone the line is another's, in this worker, too.
+            guard first == set.worker, !isDrained else {
+                if isDrained || cells.count(resource, priority) < limit {
                     set.tell(
                         first, PlaceNews(cluster: name, resource: resource, priority: priority))
                 }
@@ -322,15 +346,22 @@ final class ClusterLimits {
             guard cells.reserve(resource, priority, limit: limit),
                 let waiter = lines[index].next()
             else { return }
-            left(1, resource, priority)
-            switch resource {
-            case .requests: metrics.requestBegan()
-            case .pending: metrics.pendingBegan()
-            case .retries: metrics.retried()
-            case .connections: break
-            }
-            waiter.placeFound(resource)
+            serve(waiter, resource, priority)
         }
+    }
+
+    /// Lets one who is out of the line have the place that was taken for it.
+    private func serve(
+        _ waiter: any PlaceWaiter, _ resource: BreakerCells.Resource, _ priority: RequestPriority
+    ) {
+        left(1, resource, priority)
+        switch resource {
+        case .requests: metrics.requestBegan()
+        case .pending: metrics.pendingBegan()
+        case .retries: metrics.retried()
+        case .connections: break
+        }
+        waiter.placeFound(resource)
     }
 
     /// So many have left the line of this worker.

@@ -145,6 +145,7 @@ final class UpstreamCluster {
         isDrained = true
         drill?.cancel()
         drill = nil
+        limits.drain()
         for host in balancer.hosts {
             pools(of: host)?.drain()
             host.attachment = nil

@@ -352,7 +352,9 @@ final class SimulatedProxy {
                 if case .failed(_, _, let failure) = evidence { failure.kind } else { nil }
             }
         }
-        var failbacks: [FailbackRamp.Change] = []
+        /// Of all clusters, in order.
+        var failbacks: [FailbackRamp.Change] { failbackNews.map(\.change) }
+        var failbackNews: [(cluster: String, change: FailbackRamp.Change)] = []
         var problems: [String] = []
         var adopted: UInt64 = 0
         var openWork = 0
@@ -382,7 +384,8 @@ final class SimulatedProxy {
                 reports.problems += problems
             case .evidence(let evidence): reports.evidence.append(evidence)
             case .outliers: break
-            case .failback(_, _, let change): reports.failbacks.append(change)
+            case .failback(_, let cluster, let change):
+                reports.failbackNews.append((cluster, change))
             case .drill: break
             case .openWork(_, let work): reports.openWork = work.values.reduce(0, +)
             case .closed: reports.isClosed = true
