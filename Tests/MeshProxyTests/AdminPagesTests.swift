@@ -154,7 +154,7 @@ private func bootstrap(_ change: (inout Bootstrap) -> Void = { _ in }) -> Bootst
                 == (isAllowed ? 2 : 0))
     }
 
-    @Test("An aggregate is shown with its members, and has no drills")
+    @Test("An aggregate is shown with its members, and a drill is referred to them")
     func aggregate() {
         let fixture = AdminFixture(
             bootstrap {
@@ -166,7 +166,7 @@ private func bootstrap(_ change: (inout Bootstrap) -> Void = { _ in }) -> Bootst
         #expect(dump.contains(#""clusters":["web","later"]"#))
         #expect(dump.contains("envoy.clusters.aggregate"))
         let reply = fixture.get("/drill?cluster=all", method: "POST")
-        #expect(reply.status == 400 && reply.text.contains("endpoints of its own"))
+        #expect(reply.status == 400 && reply.text.contains("a member of the aggregate, web,"))
     }
 
     @Test(

@@ -17,12 +17,16 @@ import Testing
         var printed: String { desk.printed }
         var status: Int32? { desk.status }
 
-        init(westAnswers: Bool = true) throws {
+        /// - Parameter within: east and west are two clusters, and requests go to an aggregate of both.
+        init(within aggregate: Bool = false, westAnswers: Bool = true) throws {
             east = mesh.upstream("east", .http2)
             west = mesh.remote("west", .http2)
+            let all = Cluster(name: "all", discovery: .aggregate(["svc", "far"]))
             proxy = mesh.controlledProxy(
-                clusters: [.of("svc", east, west), .of("other", east, west)],
-                routes: [.forward(to: "svc")])
+                clusters: aggregate
+                    ? [all, .of("svc", east), .of("far", west)]
+                    : [.of("svc", east, west), .of("other", east, west)],
+                routes: [.forward(to: aggregate ? "all" : "svc")])
             desk = try DrillDesk(mesh, proxy)
             client = mesh.client(.http2, proxy)
             if !westAnswers { mesh.fault(west, .refuse) }
@@ -52,9 +56,11 @@ import Testing
         100 * calls.count { $0.servedBy == server } / max(1, calls.count)
     }
 
-    @Test("Refusals at 100 % lose no request; the traffic moves and comes back by itself")
-    func refuse() throws {
-        let shop = try Shop()
+    @Test(
+        "Refusals at 100 % lose no request; the traffic moves and comes back by itself",
+        arguments: [false, true])
+    func refuse(within aggregate: Bool) throws {
+        let shop = try Shop(within: aggregate)
         #expect(share(shop.traffic(.seconds(1)), "east") == 100)
         shop.begin()
         shop.traffic(.milliseconds(200))
@@ -86,9 +92,9 @@ import Testing
         #expect(shop.finish() == [])
     }
 
-    @Test("Where nothing else answers it is called off at once")
-    func calledOff() throws {
-        let shop = try Shop(westAnswers: false)
+    @Test("Where nothing else answers it is called off at once", arguments: [false, true])
+    func calledOff(within aggregate: Bool) throws {
+        let shop = try Shop(within: aggregate, westAnswers: false)
         shop.traffic(.seconds(1))
         shop.begin()
         let calls = shop.traffic(.seconds(2))
@@ -102,9 +108,9 @@ import Testing
 
     @Test(
         "Silence, endpoints that are gone, and late answers lose no request",
-        arguments: ["blackhole", "empty", "slow"])
-    func others(fault: String) throws {
-        let shop = try Shop()
+        arguments: ["blackhole", "empty", "slow"], [false, true])
+    func others(fault: String, within aggregate: Bool) throws {
+        let shop = try Shop(within: aggregate)
         shop.traffic(.seconds(1))
         shop.begin { $0.fault = fault }
         shop.traffic(.seconds(5))
@@ -128,6 +134,17 @@ import Testing
         #expect((1..<60).contains(calls.count { $0.isAnswered(503) }))
         shop.traffic(.seconds(20))
         #expect(shop.status == 1 && shop.printed.contains("  called off after "))
+        #expect(shop.finish() == [])
+    }
+
+    @Test("An aggregate's drill is one of its members")
+    func aggregate() throws {
+        let shop = try Shop(within: true)
+        shop.begin { $0.cluster = "all" }
+        shop.mesh.run(for: .seconds(1))
+        #expect(shop.status == 1)
+        #expect(
+            shop.printed.contains("expected a member of the aggregate, svc or far, got \"all\""))
         #expect(shop.finish() == [])
     }
 

@@ -14,12 +14,18 @@ extension AdminPages {
         }
         if let refusal = refusalOfChanges() { return refusal }
         let cluster = request.value("cluster") ?? ""
-        guard let config = control.published.clusters.first(where: { $0.name == cluster }) else {
+        let clusters = control.published.clusters
+        guard let config = clusters.first(where: { $0.name == cluster }) else {
             throw AdminQueryError(key: "cluster", expected: "a cluster's name", given: cluster)
         }
         if config.members != nil {
+            let members = config.leaves { name in clusters.first { $0.name == name } }.map(\.name)
             throw AdminQueryError(
-                key: "cluster", expected: "a cluster with endpoints of its own", given: cluster)
+                key: "cluster",
+                expected: members.isEmpty
+                    ? "a cluster with endpoints of its own"
+                    : "a member of the aggregate, " + members.joined(separator: " or "),
+                given: cluster)
         }
         let words = Drill.Fault.allCases.map(\.rawValue)
         let fault = Drill.Fault(rawValue: try request.choice("fault", words)) ?? .refuse

@@ -5,6 +5,9 @@ import Observability
 
 /// A drill at work in one cluster of one worker: carries out what `DrillRun` decides, and tells the
 /// control loop what it counts.
+///
+/// Requests to an aggregate that has the cluster among its members are as good as the cluster's own: they meet the
+/// fault at its endpoints, count, and are elsewhere with another member.
 final class ClusterDrill {
     enum Suffering {
         case failure(TransportFailure)
@@ -36,8 +39,7 @@ final class ClusterDrill {
     func attempted(_ host: Host, isRetry: Bool) -> Suffering? {
         let now = loop.now
         guard
-            run.attempted(
-                isLocal: host.priority == cluster.bestPriority, isRetry: isRetry, now: now)
+            run.attempted(isLocal: isLocal(host), isRetry: isRetry, now: now)
         else { return nil }
         switch run.drill.fault {
         case .refuse:
@@ -51,6 +53,10 @@ final class ClusterDrill {
         case .serverError: return .status(503)
         case .empty, .planeDown, .planeWrong: return nil
         }
+    }
+
+    private func isLocal(_ host: Host) -> Bool {
+        host.priority == cluster.bestPriority && (host.owner == nil || host.owner === cluster)
     }
 
     /// Attempts on this endpoint have waited in vain.
@@ -68,11 +74,11 @@ final class ClusterDrill {
             || !record.flags.isDisjoint(with: [
                 .upstreamConnectionTermination, .upstreamRequestTimeout, .upstreamRemoteReset,
             ])
-        let host = record.upstreamHost.flatMap { address in
-            cluster.hosts.first { $0.address == address }
+        let isLocal = record.upstreamHost.map { address in
+            cluster.hosts.contains { $0.address == address && self.isLocal($0) }
         }
         run.requestEnded(
-            failed: failed, isLocal: host.map { $0.priority == cluster.bestPriority },
+            failed: failed, isLocal: isLocal,
             attempts: record.attemptCount, began: began, now: loop.now)
     }
 

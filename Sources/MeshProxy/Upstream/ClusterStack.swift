@@ -43,6 +43,12 @@ final class ClusterStack {
     var usesKeys: Bool { clusters.contains(where: \.usesKeys) }
     var hosts: [Host] { clusters.flatMap(\.hosts) }
 
+    /// That of a member; of all clusters one has one at most.
+    var drill: ClusterDrill? {
+        for cluster in clusters { if let drill = cluster.drill { return drill } }
+        return nil
+    }
+
     func owner(of host: Host) -> UpstreamCluster? { host.owner as? UpstreamCluster }
 
     /// The place of a host's priority among those of all members.

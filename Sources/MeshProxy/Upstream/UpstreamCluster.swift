@@ -24,8 +24,10 @@ final class UpstreamCluster {
     private var hasToldOfUse = false
     private let sessions = TLSSessionCache()
     private var sharedContext: HTTPCodecContext?
-    /// Almost always `nil`; every attempt and every end of a request looks.
-    private(set) var drill: ClusterDrill?
+    private var ownDrill: ClusterDrill?
+    /// Almost always `nil`; every attempt and every end of a request looks. Requests to an aggregate are in the
+    /// drill of its member.
+    var drill: ClusterDrill? { stack == nil ? ownDrill : stack?.drill }
     private(set) var bestPriority = 0
     /// The region that counts as near: that of the best priority.
     private var nearRegion: String?
@@ -143,8 +145,8 @@ final class UpstreamCluster {
 
     func drain() {
         isDrained = true
-        drill?.cancel()
-        drill = nil
+        ownDrill?.cancel()
+        ownDrill = nil
         limits.drain()
         for host in balancer.hosts {
             pools(of: host)?.drain()
@@ -180,7 +182,7 @@ final class UpstreamCluster {
 
     private func failbackChanged(_ change: FailbackRamp.Change) {
         set.failback(name, change)
-        drill?.followed(change)
+        ownDrill?.followed(change)
         // What is to get load again is connected to before it does.
         guard case .holding = change.event else { return }
         warm { $0.priority == change.priority }
@@ -218,13 +220,13 @@ final class UpstreamCluster {
     /// Begins a drill if it is of this cluster; `nil` stops the one that there is.
     func adopt(_ drill: Drill?) {
         guard let drill else {
-            self.drill?.stop()
+            ownDrill?.stop()
             return
         }
-        if drill.cluster == name { self.drill = ClusterDrill(drill, cluster: self) }
+        if drill.cluster == name { ownDrill = ClusterDrill(drill, cluster: self) }
     }
 
-    func drillEnded() { drill = nil }
+    func drillEnded() { ownDrill = nil }
 
     /// Takes endpoints of the best priority away, as if the configuration had.
     func hideBest(percent: Int) {
@@ -237,6 +239,7 @@ final class UpstreamCluster {
 
     /// A drill's endpoint has not said a word for as long as one waits.
     func silenceEnded(_ host: Host) -> TransportFailure {
+        if let owner = stack?.owner(of: host) { return owner.silenceEnded(host) }
         let failure = TransportFailure(.connectTimeout, detail: "drill")
         suspectAlone(host, failure)
         return failure
