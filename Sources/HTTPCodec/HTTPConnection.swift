@@ -94,6 +94,13 @@ extension HTTPConnection {
 
     /// Nothing is to be sent, input is welcome, and more may follow: mostly what receiving comes to.
     public var isAtRest: Bool { !hasOutput && wantsInput && !isFinished }
+
+    /// As `consumed`. - Returns: whether that gave something to send, or made input welcome that was not.
+    public func giveBack(_ count: Int, on stream: StreamID) -> Bool {
+        let couldRead = wantsInput
+        consumed(count, on: stream)
+        return !couldRead || hasOutput
+    }
 }
 
 public typealias StreamID = Int32

@@ -135,6 +135,15 @@ private struct Return {
         #expect(back.advance(usable: true) == [.back(percent: 20)])
     }
 
+    @Test("Where all may fail nothing is a step back, not even bad answers before their requests end")
+    func allMayFail() {
+        var back = Return(FailbackSettings(maxErrorPercent: 100))
+        back.outage(.seconds(120))
+        back.run(.seconds(10 + 9))
+        #expect(back.ramp.answeredBadly(priority: 0) == false)
+        #expect(back.ramp.ended(priority: 0, failed: true) == false)
+    }
+
     @Test("One failure in three is over 33 percent, and not over 34", arguments: [33, 34])
     func edge(percent: Int) {
         var back = Return(FailbackSettings(maxErrorPercent: percent))

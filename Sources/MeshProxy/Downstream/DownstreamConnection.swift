@@ -135,10 +135,7 @@ final class DownstreamConnection: ByteStreamHandler, TurnEndTask {
     }
 
     func consumed(_ count: Int, on id: StreamID) {
-        guard let codec else { return }
-        let mayRead = codec.wantsInput
-        codec.consumed(count, on: id)
-        if !mayRead || codec.hasOutput { markDirty() }
+        if let codec, codec.giveBack(count, on: id) { markDirty() }
     }
 
     func reset(_ id: StreamID, _ code: HTTPErrorCode) {

@@ -116,10 +116,7 @@ final class UpstreamConnection: ByteStreamHandler, TurnEndTask {
     }
 
     func consumed(_ count: Int, on id: StreamID) {
-        guard let codec else { return }
-        let mayRead = codec.wantsInput
-        codec.consumed(count, on: id)
-        if !mayRead || codec.hasOutput { markDirty() }
+        if let codec, codec.giveBack(count, on: id) { markDirty() }
     }
 
     /// Gives an exchange up; the caller hears nothing more of it.
