@@ -135,7 +135,7 @@ private struct Return {
         #expect(back.advance(usable: true) == [.back(percent: 20)])
     }
 
-    @Test("Where all may fail nothing is a step back, not even bad answers before their requests end")
+    @Test("Where all may fail nothing is a step back, nor is an answer before its request ends")
     func allMayFail() {
         var back = Return(FailbackSettings(maxErrorPercent: 100))
         back.outage(.seconds(120))

@@ -120,6 +120,7 @@ import Testing
         shop.traffic(.seconds(80))
         #expect(share(shop.traffic(.seconds(1)), "east") == 100)
         shop.mesh.run()
+        if fault == "slow" { #expect(during.allSatisfy { $0.took >= .seconds(1) }) }
         #expect(shop.mesh.calls.allSatisfy { $0.isAnswered() })
         #expect(shop.status == 0, "\(shop.printed)")
         #expect(shop.finish() == [])
